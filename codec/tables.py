@@ -1,0 +1,19 @@
+"""Constants that the entropy model's training and the coder share: scales, units, the order of the steps."""
+
+from __future__ import annotations
+
+SCALE_LEVELS = 64
+"""Scale indices run from 0 to SCALE_LEVELS - 1."""
+SCALE_MIN, SCALE_MAX = 0.11, 256.0
+"""Standard deviations of the first and last level; those between are in geometric progression."""
+MEAN_SHIFT = 4
+"""Means and decoded latents are integers in units of ``2**-MEAN_SHIFT`` quantisation steps."""
+STEPS = 4
+"""Context steps, groups of channels, and positions in a 2x2 cell: four of each."""
+
+_PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
+
+
+def step_phase(step: int, group: int) -> tuple[int, int]:
+    """The (row, column) parity at which ``step`` decodes the channels of ``group``."""
+    return _PHASES[(step + group) % STEPS]

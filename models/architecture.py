@@ -1,0 +1,46 @@
+"""The architecture: every width, depth and table size of a model, in one frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the networks. Stored in the checkpoint and in the exported model file.
+
+    ``latents`` must be a multiple of 16: four groups for the context steps, and vectors of four
+    channels in the vector-quantised recipe.
+    """
+
+    latents: int = 320
+    hyper_latents: int = 128
+    width8: int = 192
+    width16: int = 320
+    analysis_blocks8: int = 2
+    analysis_blocks16: int = 3
+    synthesis_blocks8: int = 2
+    synthesis_blocks16: int = 3
+    hyper_width: int = 192
+    parameter_width: int = 192
+    context_width: int = 192
+    anchors: int = 9
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not int or not 1 <= value <= 4096:
+                raise ValueError(f"architecture: {field.name} must be an integer from 1 to 4096, not {value!r}")
+        if self.latents % 16:
+            raise ValueError(f"architecture: latents must be a multiple of 16, not {self.latents}")
+
+    @property
+    def synthesis_halo(self) -> int:
+        """How many latents around a tile its pixels depend on (each 3x3 reaches one position further)."""
+        return self.synthesis_blocks16 + -(-self.synthesis_blocks8 // 2)
+
+    @property
+    def analysis_halo(self) -> int:
+        """How many latents' worth of pixels around a tile its latents depend on."""
+        return self.analysis_blocks16 + -(-self.analysis_blocks8 // 2)

@@ -1,0 +1,97 @@
+"""The whole model, as the figure draws it.
+
+    x -> g_a -> y -> gain(q) -> y' -> quantise around mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
+                                |                    ^
+                               h_a -> z -> round -> h_s -> context steps -> mean, scale
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from compressai.entropy_models import EntropyBottleneck
+from torch import Tensor, nn
+from torch.nn import functional
+
+from codec.tables import MEAN_SHIFT, STEPS
+from models.architecture import Architecture
+from models.entropy import HYPER_MAX, ContextStep, HyperSynthesis, ScaleLikelihood, step_masks
+from models.layers import QualityScale
+from models.quantize import make_quantizer, ste_round
+from models.transforms import Analysis, HyperAnalysis, Synthesis
+
+
+class Compressed(NamedTuple):
+    """What one pass through the model gives."""
+
+    x_hat: Tensor  # (B, 3, H, W), around [0, 1]
+    bits: Tensor  # (B,): estimated bits of each picture, latents and hyper-latents
+    y_hat: Tensor  # (B, M, H/16, W/16), in quantisation steps
+    loss: Tensor  # scalar: what the quantizer adds (commitment)
+
+
+class CompressionModel(nn.Module):
+    """A variable-rate image compression model (Minnen et al. 2018 in outline; Cui et al. 2021 for the gains)."""
+
+    def __init__(self, architecture: Architecture, quantization: str = "mixed") -> None:
+        super().__init__()
+        a = self.architecture = architecture
+        self.g_a = Analysis(a)
+        self.g_s = Synthesis(a)
+        self.h_a = HyperAnalysis(a)
+        self.h_s = HyperSynthesis(a)
+        self.context_steps = nn.ModuleList(ContextStep(a, first=step == 0) for step in range(STEPS))
+        self.gain = QualityScale(a.latents, a.anchors)
+        self.inverse_gain = QualityScale(a.latents, a.anchors)
+        self.hyper_prior = EntropyBottleneck(a.hyper_latents)
+        self.likelihood = ScaleLikelihood()
+        self.quantizer = make_quantizer(quantization)
+
+    def forward(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> Compressed:
+        """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64, at ``quality`` (B,) in [0, 1]."""
+        y = self.g_a(x, quality) * self.gain(quality)
+        z = self.h_a(y)
+        with torch.autocast(x.device.type, enabled=False):
+            y, z = y.float(), z.float()
+            features, hyper_bits = self.code_hyper_latents(z, quality)
+            y_hat, latent_bits, loss = self.code_latents(y, features, progress)
+        x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
+        return Compressed(x_hat, hyper_bits + latent_bits, y_hat, loss)
+
+    def code_hyper_latents(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
+        """Round ``z``; give the features of h_s and the bits (B,)."""
+        _, likelihood = self.hyper_prior(z)
+        z_hat = ste_round(z).clamp(-HYPER_MAX, HYPER_MAX)
+        return self.h_s(z_hat, quality), -torch.log2(likelihood).sum((1, 2, 3))
+
+    def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantise ``y`` step by step; give ``y_hat``, the bits (B,) and the quantizer's loss."""
+        masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
+        y_hat, mean, scale_index = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
+        loss = y.new_zeros(())
+        parts = features.chunk(STEPS, dim=1)
+        for step, (network, mask) in enumerate(zip(self.context_steps, masks, strict=True)):
+            step_mean, step_scale = network(parts[step], y_hat * 2.0**MEAN_SHIFT)
+            step_mean = step_mean * 2.0**-MEAN_SHIFT
+            quantized = self.quantizer(y, step_mean, progress)
+            y_hat = y_hat + mask * quantized.values
+            mean = mean + mask * step_mean
+            scale_index = scale_index + mask * step_scale
+            loss = loss + quantized.loss
+            if quantized.bits is None:
+                residual = quantized.residual * mask if step == 0 else residual + quantized.residual * mask
+            else:
+                own_bits = quantized.bits * mask if step == 0 else own_bits + quantized.bits * mask
+        if quantized.bits is None:
+            bits = -torch.log2(self.likelihood(residual, scale_index))
+        else:
+            bits = own_bits
+        return y_hat, bits.sum((1, 2, 3)), loss
+
+    def rate_distortion(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+        """Bits per pixel (B,), mean squared error (B,) in units of a full range of 1, and the quantizer's loss."""
+        out = self(x, quality, progress)
+        bpp = out.bits / (x.shape[2] * x.shape[3])
+        mse = functional.mse_loss(out.x_hat.float(), x, reduction="none").mean((1, 2, 3))
+        return bpp, mse, out.loss

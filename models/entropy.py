@@ -1,0 +1,156 @@
+"""The entropy model: integer hyper-synthesis h_s and the context steps that predict mean and scale.
+
+Latents are decoded in four steps. The channels form four groups; in each step every group is decoded
+at one of the four positions of each 2x2 cell, a different one for each group (the quadtree partition of
+DCVC-DC, Li et al. 2023), so each step sees neighbours in space and in channels. Everything here is
+integer arithmetic (see ``integer``): its results are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from compressai.ops import LowerBound
+from torch import Tensor, nn
+from torch.nn import functional
+
+from codec.tables import MEAN_SHIFT, SCALE_LEVELS, SCALE_MAX, SCALE_MIN, STEPS, step_phase
+from models.architecture import Architecture
+from models.integer import IntegerConv2d, clip_through
+
+HIDDEN_SHIFT, HIDDEN_MAX = 6, 1023
+"""Hidden activations are 0..1023 in units of 1/64."""
+CONTEXT_SHIFT, CONTEXT_MAX = 2, 1023
+"""Decoded latents enter the context steps as -1023..1023 in units of 1/4."""
+HYPER_MAX = 255
+"""Hyper-latents are integers from -255 to 255."""
+QUALITY_SHIFT, QUALITY_MAX = 8, 255
+"""The quality enters h_s as a constant plane, 0..255 in units of 1/256."""
+MEAN_MAX = 4095
+"""Means are -4095..4095 in units of ``2**-MEAN_SHIFT``."""
+SCALE_SHIFT = 3
+"""A scale index is a head's output in units of 1/8, which keeps the head's weights near 1."""
+LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+
+
+def hidden(x: Tensor) -> Tensor:
+    """The activation function of the integer networks: a clipped ReLU."""
+    return x.clamp(0, HIDDEN_MAX)
+
+
+def hidden_conv(in_channels: int, out_channels: int, *, depthwise: bool = False) -> IntegerConv2d:
+    """A layer from hidden activations to hidden activations."""
+    return IntegerConv2d(
+        in_channels,
+        out_channels,
+        in_max=HIDDEN_MAX,
+        in_shift=HIDDEN_SHIFT,
+        out_shift=HIDDEN_SHIFT,
+        depthwise=depthwise,
+    )
+
+
+class HyperSynthesis(nn.Module):
+    """h_s: integer hyper-latents (B, N, h/4, w/4) to features (B, 4 * width, h, w), a quarter for each step."""
+
+    def __init__(self, a: Architecture) -> None:
+        super().__init__()
+        width = a.parameter_width
+        self.stem = IntegerConv2d(a.hyper_latents, width, in_max=HYPER_MAX, in_shift=0, out_shift=HIDDEN_SHIFT)
+        self.quality = IntegerConv2d(1, width, in_max=QUALITY_MAX, in_shift=QUALITY_SHIFT, out_shift=HIDDEN_SHIFT)
+        self.depthwise64 = hidden_conv(width, width, depthwise=True)
+        self.up32 = hidden_conv(width, 4 * width)
+        self.depthwise32 = hidden_conv(width, width, depthwise=True)
+        self.up16 = hidden_conv(width, 4 * width)
+        self.depthwise16 = hidden_conv(width, width, depthwise=True)
+        self.split = hidden_conv(width, STEPS * a.context_width)
+
+    def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
+        """``z_hat`` holds integers in [-255, 255]; ``quality`` (B,) is in [0, 1]."""
+        plane = torch.floor(quality * QUALITY_MAX + 0.5).reshape(-1, 1, 1, 1)
+        x = hidden(self.stem(z_hat) + self.quality(plane))
+        x = hidden(self.depthwise64(x))
+        x = functional.pixel_shuffle(hidden(self.up32(x)), 2)  # (B, width, h/2, w/2)
+        x = hidden(self.depthwise32(x))
+        x = functional.pixel_shuffle(hidden(self.up16(x)), 2)  # (B, width, h, w)
+        x = hidden(self.depthwise16(x))
+        return self.split(x).clamp(-HIDDEN_MAX, HIDDEN_MAX)
+
+
+class ContextStep(nn.Module):
+    """One context step: features of h_s and what is decoded so far, to mean and scale index of every latent."""
+
+    def __init__(self, a: Architecture, first: bool) -> None:
+        super().__init__()
+        width, latents = a.context_width, a.latents
+        if not first:
+            self.context = IntegerConv2d(
+                latents, width, in_max=CONTEXT_MAX, in_shift=CONTEXT_SHIFT, out_shift=HIDDEN_SHIFT
+            )
+            # What hidden activations of 10 bits cannot carry: neighbours' values themselves, for large latents.
+            self.neighbours = IntegerConv2d(
+                latents,
+                latents,
+                in_max=CONTEXT_MAX,
+                in_shift=CONTEXT_SHIFT,
+                out_shift=MEAN_SHIFT,
+                depthwise=True,
+            )
+            nn.init.zeros_(self.neighbours.weight)
+            nn.init.normal_(self.context.weight, std=0.3 / math.sqrt(latents))
+        self.first = first
+        self.mix1 = hidden_conv(width, width, depthwise=True)
+        self.mix2 = hidden_conv(width, width)
+        self.mix3 = hidden_conv(width, width, depthwise=True)
+        self.mean = IntegerConv2d(width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=MEAN_SHIFT)
+        self.scale = IntegerConv2d(width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=SCALE_SHIFT)
+        for head in (self.mean, self.scale):
+            nn.init.normal_(head.weight, std=0.02)
+
+    def forward(self, features: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Predict from ``features`` (B, width, h, w) and ``decoded`` (B, M, h, w), zero where still unknown.
+
+        ``decoded`` and the means returned are integers in units of ``2**-MEAN_SHIFT``; scale indices
+        are integers in [0, SCALE_LEVELS). In training without exact arithmetic both are real numbers.
+        """
+        x = features
+        if not self.first:
+            units = decoded * 2.0 ** (CONTEXT_SHIFT - MEAN_SHIFT)
+            context = (torch.floor(units + 0.5) if self.mean.exact else units).clamp(-CONTEXT_MAX, CONTEXT_MAX)
+            x = x + self.context(context)
+        x = hidden(self.mix1(hidden(x)))
+        x = hidden(self.mix2(x))
+        x = hidden(self.mix3(x))
+        mean = self.mean(x)
+        if not self.first:
+            mean = mean + self.neighbours(context)
+        return clip_through(mean, -MEAN_MAX, MEAN_MAX), clip_through(self.scale(x), 0, SCALE_LEVELS - 1)
+
+
+def step_masks(latents: int, height: int, width: int, device: torch.device) -> Tensor:
+    """Which latents each step decodes: (STEPS, 1, M, h, w) of 0.0 and 1.0, summing to 1 over the steps."""
+    rows = torch.arange(height, device=device).reshape(1, -1, 1)
+    columns = torch.arange(width, device=device).reshape(1, 1, -1)
+    groups = torch.arange(latents, device=device).reshape(-1, 1, 1) // (latents // STEPS)
+    masks = []
+    for step in range(STEPS):
+        phases = torch.tensor([step_phase(step, g) for g in range(STEPS)], device=device)[groups]  # (M, 1, 1, 2)
+        masks.append((rows % 2 == phases[..., 0]) & (columns % 2 == phases[..., 1]))
+    return torch.stack(masks).unsqueeze(1).float()
+
+
+class ScaleLikelihood(nn.Module):
+    """Probability of a unit interval around a residual under a zero-mean Gaussian, bounded away from zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bound = LowerBound(1e-9)
+
+    def forward(self, residual: Tensor, scale_index: Tensor) -> Tensor:
+        """``residual`` and ``scale_index`` of one shape to probabilities of that shape."""
+        scale = SCALE_MIN * torch.exp(scale_index * LOG_SCALE_STEP)
+        distance = residual.abs()
+        upper = torch.special.ndtr((0.5 - distance) / scale)
+        lower = torch.special.ndtr((-0.5 - distance) / scale)
+        return self.bound(upper - lower)

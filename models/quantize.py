@@ -1,0 +1,136 @@
+"""Quantisation that gradients pass through: one straight-through primitive, and its alternatives.
+
+Every mode answers the same question. Given a latent ``y`` and its predicted ``mean``, which values does
+the synthesis see, and which values is the rate estimated on? They differ in how they make up for a
+rounding whose true gradient is zero almost everywhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from models.vector_quantize import VectorQuantizer, straight_through
+
+__all__ = ["MODES", "Quantized", "make_quantizer", "quantize_sign", "quantize_ternary", "ste_argmax", "ste_round"]
+
+
+def ste_round(x: Tensor) -> Tensor:
+    """Round to the nearest integer; the gradient is the identity (Bengio, Leonard, Courville 2013)."""
+    return straight_through(x, torch.round(x))
+
+
+def quantize_sign(x: Tensor) -> Tensor:
+    """Binary latents: -1 below zero, +1 from zero on; the gradient is the identity."""
+    return straight_through(x, torch.where(x < 0, -1.0, 1.0).to(x.dtype))
+
+
+def quantize_ternary(x: Tensor, threshold: float = 0.5) -> Tensor:
+    """Ternary latents: -1, 0 or +1, with 0 where ``|x| <= threshold``; the gradient is the identity."""
+    return straight_through(x, torch.sign(x) * (x.abs() > threshold).to(x.dtype))
+
+
+def ste_argmax(logits: Tensor, dim: int = -1) -> Tensor:
+    """One-hot of the largest logit; the gradient is that of the softmax over ``dim``."""
+    soft = logits.softmax(dim)
+    hard = torch.zeros_like(soft).scatter(dim, logits.argmax(dim, keepdim=True), 1.0)
+    return straight_through(soft, hard)
+
+
+def soft_round(x: Tensor, alpha: float) -> Tensor:
+    """A differentiable staircase (Agustsson and Theis, 2020).
+
+    ``alpha`` near 0 gives the identity, a large ``alpha`` gives rounding.
+    """
+    floor = torch.floor(x)
+    offset = x - floor - 0.5
+    alpha_t = torch.tensor(float(alpha), dtype=x.dtype, device=x.device)
+    return floor + 0.5 + torch.tanh(alpha_t * offset) / (2 * torch.tanh(alpha_t / 2))
+
+
+def uniform_noise_like(x: Tensor) -> Tensor:
+    """Noise drawn uniformly from [-0.5, 0.5)."""
+    return torch.rand_like(x) - 0.5
+
+
+class Quantized(NamedTuple):
+    """What a quantizer answers."""
+
+    values: Tensor
+    """What the context model and the synthesis see, same shape as the latent."""
+    residual: Tensor | None
+    """``y - mean`` as the rate is estimated on it; None where the quantizer counts its own bits."""
+    bits: Tensor | None
+    """Bits for each element (same shape as the latent), from quantizers that count their own."""
+    loss: Tensor
+    """A scalar for the optimiser (commitment); zero for scalar quantisation."""
+
+
+class ScalarQuantizer(nn.Module):
+    """Unit-step quantisation of ``y`` around its predicted mean, in one of four modes for training.
+
+    - ``mixed``: the synthesis sees straight-through rounding, the rate sees additive uniform noise
+      (Minnen and Singh 2020). The default.
+    - ``ste``: both see straight-through rounding.
+    - ``noise``: both see additive uniform noise (Balle, Laparra, Simoncelli 2017).
+    - ``soft_to_hard``: the synthesis sees a staircase that sharpens as training goes on (Agustsson and
+      Theis 2020), the rate sees noise.
+
+    Outside training every mode rounds.
+    """
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        if mode not in SCALAR_MODES:
+            raise ValueError(f"quantisation mode {mode!r} is not one of {', '.join(SCALAR_MODES)}")
+        self.mode = mode
+
+    def forward(self, y: Tensor, mean: Tensor, progress: float = 1.0) -> Quantized:
+        """Quantise ``y`` around ``mean`` (same shapes); ``progress`` in [0, 1] is how far training has come."""
+        residual = y - mean
+        no_loss = y.new_zeros(())
+        if not self.training or self.mode == "ste":
+            rounded = ste_round(residual)
+            return Quantized(mean + rounded, rounded, None, no_loss)
+        noisy = residual + uniform_noise_like(residual)
+        if self.mode == "noise":
+            values = mean + noisy
+        elif self.mode == "mixed":
+            values = mean + ste_round(residual)
+        else:
+            values = mean + soft_round(residual, alpha=1.0 + 11.0 * progress)
+        return Quantized(values, noisy, None, no_loss)
+
+
+class ResidualVectorQuantizer(nn.Module):
+    """The latent's residual ``y - mean``, cut along channels into short vectors, each sent as an index."""
+
+    def __init__(self, assignment: str, codewords: int = 256, dim: int = 4) -> None:
+        super().__init__()
+        self.dim = dim
+        self.codebook = VectorQuantizer(codewords, dim, assignment=assignment)
+
+    def forward(self, y: Tensor, mean: Tensor, progress: float = 1.0) -> Quantized:
+        """Quantise ``y`` (B, C, H, W), C a multiple of the codeword length, around ``mean``."""
+        batch, channels, height, width = y.shape
+        residual = (y - mean).reshape(batch, channels // self.dim, self.dim, height, width)
+        vectors = residual.permute(0, 1, 3, 4, 2)  # (B, C/d, H, W, d)
+        found = self.codebook(vectors, temperature=max(0.1, 1.0 - progress))
+        values = found.vectors.permute(0, 1, 4, 2, 3).reshape(y.shape)
+        bits = (found.bits / self.dim).unsqueeze(2).expand_as(residual).reshape(y.shape)
+        return Quantized(mean + values, None, bits, found.loss)
+
+
+SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")
+MODES = (*SCALAR_MODES, "vq", "vq_gumbel")
+
+
+def make_quantizer(mode: str) -> nn.Module:
+    """The quantizer that a recipe names. Raises ValueError for a name that is not in ``MODES``."""
+    if mode == "vq":
+        return ResidualVectorQuantizer("nearest")
+    if mode == "vq_gumbel":
+        return ResidualVectorQuantizer("gumbel")
+    return ScalarQuantizer(mode)

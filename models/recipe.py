@@ -1,0 +1,97 @@
+"""The training recipe: one frozen dataclass, read from TOML, stored beside the weights."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.architecture import Architecture
+from models.quantize import MODES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained.
+
+    ``steps`` is the length of training; with ``hours`` above 0 the schedule follows the clock instead.
+    Fractions are of the whole training. The loss of a sample drawn at quality q in [0, 1] is
+    ``R + lambda(q) * 255^2 * MSE``, lambda in geometric progression from ``lambda_min`` to ``lambda_max``,
+    weighted by ``lambda(q) ** -0.5`` to keep the qualities in balance.
+    """
+
+    steps: int = 20000
+    hours: float = 0.0
+    batch: int = 8
+    crop: int = 128
+    late_batch: int = 4
+    late_crop: int = 192
+    late_from: float = 0.85
+    exact_from: float = 0.5
+    learning_rate: float = 1e-3
+    warmup: float = 0.01
+    decay_from: float = 0.6
+    final_rate: float = 0.02
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.998
+    lambda_min: float = 0.0006
+    lambda_max: float = 0.16
+    quantization: str = "mixed"
+    downscale: float = 0.25
+    seed: int = 1
+    architecture: Architecture = field(default_factory=Architecture)
+
+    def __post_init__(self) -> None:
+        if self.quantization not in MODES:
+            raise ValueError(f"recipe: quantization {self.quantization!r} is not one of {', '.join(MODES)}")
+        if self.crop % 64 or self.late_crop % 64:
+            raise ValueError("recipe: crops must be multiples of 64 pixels")
+        if not 0 < self.lambda_min < self.lambda_max:
+            raise ValueError("recipe: lambda_min must be above 0 and below lambda_max")
+
+    def distortion_weight(self, quality):
+        """lambda for a quality in [0, 1], a number or a tensor."""
+        return self.lambda_min * (self.lambda_max / self.lambda_min) ** quality
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Linear warm-up, a plateau, and a geometric decay to ``final_rate`` of the peak."""
+        if progress < self.warmup:
+            return self.learning_rate * (progress + 1e-3) / (self.warmup + 1e-3)
+        late = max(0.0, (progress - self.decay_from) / (1 - self.decay_from))
+        return self.learning_rate * self.final_rate ** min(late, 1.0)
+
+
+def recipe_from_dict(values: dict) -> Recipe:
+    """A checked recipe from plain values. Raises ValueError for unknown names and wrong types."""
+    values = dict(values)
+    names = {f.name: f.type for f in dataclasses.fields(Recipe)}
+    for name, value in values.items():
+        if name not in names:
+            raise ValueError(f"recipe: there is no setting {name!r}")
+        wanted = {"int": (int,), "float": (int, float), "str": (str,), "Architecture": (dict,)}[names[name]]
+        if not isinstance(value, wanted) or isinstance(value, bool):
+            raise ValueError(f"recipe: {name} must be {names[name]}, not {value!r}")
+    if "architecture" in values:
+        known = {f.name for f in dataclasses.fields(Architecture)}
+        unknown = set(values["architecture"]) - known
+        if unknown:
+            raise ValueError(f"recipe: the architecture has no {', '.join(sorted(unknown))}")
+        values["architecture"] = Architecture(**values["architecture"])
+    return Recipe(**values)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe file. Raises ValueError when it is not TOML or holds anything but known settings."""
+    try:
+        return recipe_from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from error
