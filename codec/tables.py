@@ -10,6 +10,10 @@ MEAN_SHIFT = 4
 """Means and decoded latents are integers in units of ``2**-MEAN_SHIFT`` quantisation steps."""
 STEPS = 4
 """Context steps, groups of channels, and positions in a 2x2 cell: four of each."""
+HYPER_MAX = 255
+"""Hyper-latents are integers from -255 to 255."""
+QUALITY_MAX = 255
+"""The quality enters h_s as an integer from 0 to 255."""
 
 _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 
@@ -17,3 +21,8 @@ _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 def step_phase(step: int, group: int) -> tuple[int, int]:
     """The (row, column) parity at which ``step`` decodes the channels of ``group``."""
     return _PHASES[(step + group) % STEPS]
+
+
+def quality_level(quality: int) -> int:
+    """Quality in hundredths (0..10000) to the integer that h_s takes."""
+    return (quality * QUALITY_MAX + 5000) // 10000

@@ -14,9 +14,9 @@ from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codec.tables import MEAN_SHIFT, STEPS
+from codec.tables import HYPER_MAX, MEAN_SHIFT, STEPS
 from models.architecture import Architecture
-from models.entropy import HYPER_MAX, ContextStep, HyperSynthesis, ScaleLikelihood, step_masks
+from models.entropy import ContextStep, HyperSynthesis, ScaleLikelihood, quality_level, step_masks
 from models.layers import QualityScale
 from models.quantize import make_quantizer, ste_round
 from models.transforms import Analysis, HyperAnalysis, Synthesis
@@ -63,7 +63,7 @@ class CompressionModel(nn.Module):
         """Round ``z``; give the features of h_s and the bits (B,)."""
         _, likelihood = self.hyper_prior(z)
         z_hat = ste_round(z).clamp(-HYPER_MAX, HYPER_MAX)
-        return self.h_s(z_hat, quality), -torch.log2(likelihood).sum((1, 2, 3))
+        return self.h_s(z_hat, quality_level(quality)), -torch.log2(likelihood).sum((1, 2, 3))
 
     def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise ``y`` step by step; give ``y_hat``, the bits (B,) and the quantizer's loss."""

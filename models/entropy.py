@@ -15,7 +15,16 @@ from compressai.ops import LowerBound
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codec.tables import MEAN_SHIFT, SCALE_LEVELS, SCALE_MAX, SCALE_MIN, STEPS, step_phase
+from codec.tables import (
+    HYPER_MAX,
+    MEAN_SHIFT,
+    QUALITY_MAX,
+    SCALE_LEVELS,
+    SCALE_MAX,
+    SCALE_MIN,
+    STEPS,
+    step_phase,
+)
 from models.architecture import Architecture
 from models.integer import IntegerConv2d, clip_through
 
@@ -23,15 +32,18 @@ HIDDEN_SHIFT, HIDDEN_MAX = 6, 1023
 """Hidden activations are 0..1023 in units of 1/64."""
 CONTEXT_SHIFT, CONTEXT_MAX = 2, 1023
 """Decoded latents enter the context steps as -1023..1023 in units of 1/4."""
-HYPER_MAX = 255
-"""Hyper-latents are integers from -255 to 255."""
-QUALITY_SHIFT, QUALITY_MAX = 8, 255
-"""The quality enters h_s as a constant plane, 0..255 in units of 1/256."""
+QUALITY_SHIFT = 8
+"""The quality enters h_s in units of 1/256."""
 MEAN_MAX = 4095
 """Means are -4095..4095 in units of ``2**-MEAN_SHIFT``."""
 SCALE_SHIFT = 3
 """A scale index is a head's output in units of 1/8, which keeps the head's weights near 1."""
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+
+
+def quality_level(quality: Tensor) -> Tensor:
+    """Quality (B,) in [0, 1] to the integers (B, 1, 1, 1) that h_s takes, still in floating point."""
+    return torch.floor(quality * QUALITY_MAX + 0.5).reshape(-1, 1, 1, 1)
 
 
 def hidden(x: Tensor) -> Tensor:
@@ -66,10 +78,9 @@ class HyperSynthesis(nn.Module):
         self.depthwise16 = hidden_conv(width, width, depthwise=True)
         self.split = hidden_conv(width, STEPS * a.context_width)
 
-    def forward(self, z_hat: Tensor, quality: Tensor) -> Tensor:
-        """``z_hat`` holds integers in [-255, 255]; ``quality`` (B,) is in [0, 1]."""
-        plane = torch.floor(quality * QUALITY_MAX + 0.5).reshape(-1, 1, 1, 1)
-        x = hidden(self.stem(z_hat) + self.quality(plane))
+    def forward(self, z_hat: Tensor, quality_level: Tensor) -> Tensor:
+        """``z_hat`` holds integers in [-255, 255]; ``quality_level`` (B, 1, 1, 1) integers in [0, 255]."""
+        x = hidden(self.stem(z_hat) + self.quality(quality_level))
         x = hidden(self.depthwise64(x))
         x = functional.pixel_shuffle(hidden(self.up32(x)), 2)  # (B, width, h/2, w/2)
         x = hidden(self.depthwise32(x))

@@ -54,6 +54,11 @@ class Synthesis(nn.Module):
         return functional.pixel_shuffle(self.tail(x), 8) + 0.5  # (B, 3, 16h, 16w)
 
 
+def asinh(x: Tensor) -> Tensor:
+    """The inverse hyperbolic sine, in operations that the ONNX exporter knows."""
+    return torch.sign(x) * torch.log(x.abs() + torch.sqrt(x.square() + 1))
+
+
 class HyperAnalysis(nn.Module):
     """h_a: scaled latents (B, M, h, w), h and w multiples of 4, to hyper-latents (B, N, h/4, w/4).
 
@@ -72,7 +77,7 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Analyse ``y`` in units of quantisation steps."""
-        x = functional.leaky_relu(self.stem(torch.asinh(y)), 0.1)
+        x = functional.leaky_relu(self.stem(asinh(y)), 0.1)
         x = self.down32(functional.pixel_unshuffle(self.depthwise16(x), 2))  # (B, width, h/2, w/2)
         x = functional.leaky_relu(x, 0.1)
         return self.down64(functional.pixel_unshuffle(self.depthwise32(x), 2))  # (B, N, h/4, w/4)

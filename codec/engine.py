@@ -1,0 +1,39 @@
+"""Runs a model's graphs in ONNX Runtime, each loaded when it is first needed."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from codec.errors import FormatError
+from codec.model_file import Model
+
+
+class Engine:
+    """The graphs of one model, on ``threads`` threads (0: one for each core)."""
+
+    def __init__(self, model: Model, threads: int = 0, optimize: bool = True) -> None:
+        self._model = model
+        self._threads = threads or os.cpu_count() or 1
+        self._optimize = optimize
+        self._sessions: dict = {}
+
+    def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs of ``graph`` for float32 ``inputs``. Raises FormatError for a graph that does not run."""
+        import onnxruntime
+
+        try:
+            if graph not in self._sessions:
+                onnxruntime.disable_telemetry_events()
+                options = onnxruntime.SessionOptions()
+                options.intra_op_num_threads = self._threads
+                options.log_severity_level = 4
+                if not self._optimize:
+                    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+                self._sessions[graph] = onnxruntime.InferenceSession(
+                    self._model.graphs[graph], options, providers=["CPUExecutionProvider"]
+                )
+            return self._sessions[graph].run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
+        except Exception as error:  # ONNX Runtime has a class for each status, without a common base
+            raise FormatError(f"the model's graph {graph!r} does not run") from error

@@ -1,0 +1,104 @@
+"""The order in which symbols are coded: hyper-latents, then the four context steps.
+
+The one place where the engine and the range coder meet. Encoder and decoder walk the same steps; what
+differs is where a symbol comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from codec.engine import Engine
+from codec.errors import FormatError
+from codec.model_file import Model
+from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
+from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phase
+
+_UNITS = 1 << MEAN_SHIFT
+Symbols = Callable[[np.ndarray, np.ndarray, list], np.ndarray]
+"""Takes a step's means (N,), scale indices (N,) and positions, gives its symbols (N,)."""
+
+
+def _step_positions(latents: int, height: int, width: int, step: int) -> list[tuple[slice, slice, slice]]:
+    group = latents // STEPS
+    phases = [step_phase(step, g) for g in range(STEPS)]
+    return [
+        (slice(g * group, (g + 1) * group), slice(row, None, 2), slice(column, None, 2))
+        for g, (row, column) in enumerate(phases)
+    ]
+
+
+def _walk(engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int, int], symbols: Symbols) -> np.ndarray:
+    """Decoded latents (M, h, w), integers in units of 2**-MEAN_SHIFT; ``symbols`` is asked once a step."""
+    level = np.full((1, 1, 1, 1), quality_level(quality), np.float32)
+    features = engine.run("hyper_synthesis", z_hat=z_hat[None], quality_level=level)[0]
+    features = np.ascontiguousarray(features[:, :, : shape[1], : shape[2]])
+    width = features.shape[1] // STEPS
+    decoded = np.zeros((1, *shape), np.float32)
+    for step in range(STEPS):
+        inputs = {"features": features[:, step * width : (step + 1) * width]}
+        if step:
+            inputs["decoded"] = decoded
+        mean, scale_index = (a[0] for a in engine.run(f"context{step}", **inputs))
+        if mean.shape != shape or scale_index.shape != shape:
+            raise FormatError("the model's context steps do not give one mean and scale for each latent")
+        positions = _step_positions(*shape, step)
+        means = np.concatenate([mean[p].ravel() for p in positions])
+        indices = np.concatenate([scale_index[p].ravel() for p in positions])
+        found = symbols(means, np.clip(indices, 0, SCALE_LEVELS - 1).astype(np.int64), positions) * _UNITS + means
+        start = 0
+        for p in positions:
+            target = decoded[0][p]
+            target[...] = found[start : start + target.size].reshape(target.shape)
+            start += target.size
+    return decoded[0]
+
+
+def hyper_shape(height: int, width: int) -> tuple[int, int]:
+    """The size of the hyper-latents that belong to latents of a size."""
+    return -(-height // 4), -(-width // 4)
+
+
+def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
+    """Code latents ``y`` (M, h, w) float, in quantisation steps, at ``quality`` in hundredths.
+
+    Returns the stream and what a decoder makes of it, as ``decode_latents`` does.
+    """
+    coder = Encoder()
+    _, h, w = y.shape
+    hyper_h, hyper_w = hyper_shape(h, w)
+    padded = np.pad(y, ((0, 0), (0, 4 * hyper_h - h), (0, 4 * hyper_w - w)), mode="edge")
+    z = engine.run("hyper_analysis", y=padded[None])[0][0]
+    z_hat = np.clip(np.nan_to_num(np.rint(z)), -HYPER_MAX, HYPER_MAX).astype(np.float32)
+    channels = np.repeat(np.arange(len(z_hat)), hyper_h * hyper_w)
+    coder.encode(z_hat.ravel().astype(np.int32), channels, model.hyper_tables)
+
+    def symbols(means: np.ndarray, indices: np.ndarray, positions: list) -> np.ndarray:
+        values = np.concatenate([y[p].ravel() for p in positions])
+        rounded = np.nan_to_num(np.rint(values - means / _UNITS))
+        chosen = np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
+        coder.encode(chosen, indices, model.scale_tables)
+        return chosen
+
+    decoded = _walk(engine, z_hat, quality, y.shape, symbols)
+    return coder.finish(), decoded
+
+
+def decode_latents(engine: Engine, model: Model, stream: bytes, quality: int, height: int, width: int) -> np.ndarray:
+    """Latents (M, h, w) float32, integers in units of 2**-MEAN_SHIFT. Raises FormatError on damage."""
+    coder = Decoder(stream)
+    hyper_h, hyper_w = hyper_shape(height, width)
+    count = model.metadata["hyper_latents"]
+    channels = np.repeat(np.arange(count), hyper_h * hyper_w)
+    z_hat = coder.decode(channels, model.hyper_tables).reshape(count, hyper_h, hyper_w).astype(np.float32)
+    if np.abs(z_hat).max() > HYPER_MAX:
+        raise FormatError("a coded stream holds a hyper-latent out of range")
+
+    def symbols(_means: np.ndarray, indices: np.ndarray, _positions: list) -> np.ndarray:
+        return coder.decode(indices, model.scale_tables)
+
+    decoded = _walk(engine, z_hat, quality, (model.metadata["latents"], height, width), symbols)
+    coder.finish()
+    return decoded

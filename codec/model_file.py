@@ -1,0 +1,138 @@
+"""The .nicm model file: a zip of stored members (graphs, tables, metadata) that cannot execute code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from codec.errors import FormatError, ModelNotFound
+from codec.range_coder import Table
+from codec.tables import SCALE_LEVELS, STEPS
+
+VERSION = 1
+MAX_BYTES = 256 << 20
+GRAPHS = (
+    "analysis",
+    "synthesis",
+    "hyper_analysis",
+    "hyper_synthesis",
+    *(f"context{step}" for step in range(STEPS)),
+)
+PRETRAINED = Path(__file__).parent / "pretrained"
+DEFAULT = "base"
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A checked model file.
+
+    ``graphs`` maps each of ``GRAPHS`` to its ONNX bytes. ``metadata`` holds "latents", "hyper_latents",
+    "analysis_halo", "synthesis_halo" (in latents), and whatever the model card says.
+    """
+
+    model_id: bytes
+    metadata: dict
+    graphs: dict[str, bytes]
+    tables_json: bytes = field(repr=False)
+
+    @cached_property
+    def _tables(self) -> dict[str, list[Table]]:
+        try:
+            lists = json.loads(self.tables_json)
+            tables = {
+                name: [Table(np.array(row, np.int64).astype(np.int32)) for row in lists[name]]
+                for name in ("scale", "hyper")
+            }
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            raise FormatError("the model's frequency tables are not valid") from error
+        if len(tables["scale"]) != SCALE_LEVELS or len(tables["hyper"]) != self.metadata["hyper_latents"]:
+            raise FormatError("the model does not have one frequency table for each scale and hyper-latent")
+        return tables
+
+    @property
+    def scale_tables(self) -> list[Table]:
+        """One table for each scale index."""
+        return self._tables["scale"]
+
+    @property
+    def hyper_tables(self) -> list[Table]:
+        """One table for each channel of the hyper-latents."""
+        return self._tables["hyper"]
+
+
+def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict[str, list[list[int]]]) -> bytes:
+    """The bytes of a model file; the same content always gives the same bytes."""
+    buffer = io.BytesIO()
+    members = {
+        "metadata.json": json.dumps({"version": VERSION, **metadata}, indent=1, sort_keys=True).encode(),
+        "tables.json": json.dumps(tables, separators=(",", ":")).encode(),
+        **{f"{name}.onnx": graphs[name] for name in GRAPHS},
+    }
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), content)
+    return buffer.getvalue()
+
+
+def read_model(data: bytes) -> Model:
+    """Check and take apart a model file. Raises FormatError when it is not one."""
+    wanted = {"metadata.json", "tables.json", *(f"{name}.onnx" for name in GRAPHS)}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            if {m.filename for m in members} != wanted or len(members) != len(wanted):
+                raise FormatError("not a model file: it does not hold the members of one")
+            # Stored members cannot be larger than the file: no zip bomb fits.
+            if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
+                raise FormatError("not a model file: its members must be stored, not compressed")
+            content = {m.filename: archive.read(m) for m in members}
+        metadata = json.loads(content["metadata.json"])
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError, RuntimeError, OSError, RecursionError) as e:
+        raise FormatError("not a model file, or a damaged one") from e
+    if not isinstance(metadata, dict) or metadata.get("version") != VERSION:
+        raise FormatError(f"the model file is not of version {VERSION}")
+    limits = {"latents": 4096, "hyper_latents": 4096, "analysis_halo": 64, "synthesis_halo": 64}
+    for name, limit in limits.items():
+        if type(metadata.get(name)) is not int or not 1 <= metadata[name] <= limit:
+            raise FormatError(f"the model file's {name} is not an integer from 1 to {limit}")
+    graphs = {name: content[f"{name}.onnx"] for name in GRAPHS}
+    return Model(hashlib.sha256(data).digest()[:8], metadata, graphs, content["tables.json"])
+
+
+def load_model(name: str | Path = DEFAULT) -> Model:
+    """Load an installed model by name, or a model file by path.
+
+    Raises:
+        ModelNotFound: when there is no such model.
+        FormatError: when the file is not a valid model.
+    """
+    installed = PRETRAINED / f"{name}.nicm"
+    path = Path(name) if str(name).endswith(".nicm") else installed
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise FormatError(f"{path}: larger than any model file may be")
+        return read_model(path.read_bytes())
+    except OSError as error:
+        known = ", ".join(installed_models()) or "none"
+        raise ModelNotFound(f"model {str(name)!r} is not there (installed: {known})") from error
+
+
+def installed_models() -> list[str]:
+    """The names of the models that came with the package."""
+    return sorted(p.stem for p in PRETRAINED.glob("*.nicm"))
+
+
+def find_model(model_id: bytes) -> Model:
+    """The installed model with this id. Raises ModelNotFound, naming the id."""
+    for name in installed_models():
+        model = load_model(name)
+        if model.model_id == model_id:
+            return model
+    raise ModelNotFound(f"the file needs model {model_id.hex()}, which is not installed (pass it with --model)")

@@ -1,0 +1,145 @@
+"""Array-wise range coding of integers under tables: grouping by table, and escapes.
+
+Each table is a row of integer frequencies that sum to 2**16. Handed to constriction as exact doubles
+k / 2**16, they give the same model on every machine.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from functools import lru_cache
+
+import constriction
+import numpy as np
+
+from codec.errors import FormatError
+
+PRECISION = 16
+TOTAL = 1 << PRECISION
+VALUE_LIMIT = 1 << 15
+"""Coded values lie in (-VALUE_LIMIT, VALUE_LIMIT)."""
+_ESCAPE_BITS = 16
+_MANY = 255
+"""A count of escapes up to 254 takes one byte; 255 there says that four more bytes hold it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Frequencies of the values ``-radius .. radius``, and of the escape, which comes last.
+
+    ``frequencies`` is an integer array (2 * radius + 2,), each at least 1, summing to 2**16.
+    """
+
+    frequencies: np.ndarray
+
+    def __post_init__(self) -> None:
+        f = self.frequencies
+        if f.ndim != 1 or f.size < 4 or f.size % 2 or f.size > TOTAL or f.min() < 1 or int(f.sum()) != TOTAL:
+            raise FormatError("a frequency table of the model is not valid")
+
+    @property
+    def radius(self) -> int:
+        """The largest magnitude coded without an escape."""
+        return (self.frequencies.size - 2) // 2
+
+    @property
+    def model(self) -> constriction.stream.model.Categorical:
+        """The table as a constriction model."""
+        return _categorical(self.frequencies.astype(np.uint32).tobytes())
+
+    def bits(self, values: np.ndarray) -> float:
+        """Ideal code length of ``values`` in bits, escapes' 16 raw bits included."""
+        symbols = np.where(np.abs(values) > self.radius, 2 * self.radius + 1, values + self.radius)
+        lengths = PRECISION - np.log2(self.frequencies)
+        lengths[-1] += _ESCAPE_BITS
+        return float(lengths[symbols].sum())
+
+
+@lru_cache(maxsize=1024)
+def _categorical(frequencies: bytes) -> constriction.stream.model.Categorical:
+    probabilities = np.frombuffer(frequencies, np.uint32) / TOTAL
+    return constriction.stream.model.Categorical(probabilities, perfect=False)
+
+
+def table_from_probabilities(probabilities: np.ndarray) -> Table:
+    """The table nearest to ``probabilities`` (2 * radius + 2,), the escape's last; each at least 2**-16."""
+    p = np.asarray(probabilities, np.float64)
+    p = p / p.sum()
+    frequencies = np.maximum(1, np.floor(p * (TOTAL - p.size)).astype(np.int64) + 1)
+    frequencies[np.argmax(frequencies)] += TOTAL - frequencies.sum()
+    return Table(frequencies.astype(np.int32))
+
+
+class Encoder:
+    """Collects arrays of integers and their tables; gives the bytes."""
+
+    def __init__(self) -> None:
+        self._coder = constriction.stream.queue.RangeEncoder()
+        self._escaped: list[np.ndarray] = []
+
+    def encode(self, values: np.ndarray, indices: np.ndarray, tables: list[Table]) -> None:
+        """Encode ``values`` (N,) int32, each under ``tables[indices[n]]``, ``indices`` (N,)."""
+        order = np.argsort(indices, kind="stable")
+        values, counts = values[order], np.bincount(indices, minlength=len(tables))
+        end = 0
+        for table, count in zip(tables, counts.tolist(), strict=True):
+            if count:
+                group, end = values[end : end + count], end + count
+                outside = np.abs(group) > table.radius
+                symbols = np.where(outside, 2 * table.radius + 1, group + table.radius)
+                self._coder.encode(np.ascontiguousarray(symbols, np.int32), table.model)
+                if outside.any():
+                    self._escaped.append(group[outside])
+
+    def finish(self) -> bytes:
+        """Everything encoded so far: how many values escaped, these values, then the range coder's words."""
+        words = self._coder.get_compressed().astype("<u4").tobytes()
+        escaped = np.concatenate(self._escaped) if self._escaped else np.zeros(0, np.int32)
+        short = escaped.size < _MANY
+        count = struct.pack("<B", escaped.size) if short else struct.pack("<BI", _MANY, escaped.size)
+        return count + escaped.astype("<i2").tobytes() + words
+
+
+class Decoder:
+    """Takes bytes apart in the order in which ``Encoder.encode`` was called."""
+
+    def __init__(self, data: bytes) -> None:
+        if not data or (data[0] == _MANY and len(data) < 5):
+            raise FormatError("a coded stream is empty")
+        start, count = (5, struct.unpack_from("<I", data, 1)[0]) if data[0] == _MANY else (1, data[0])
+        words = start + 2 * count
+        if words > len(data) or (len(data) - words) % 4:
+            raise FormatError("a coded stream has a length that does not fit")
+        self._escaped = np.frombuffer(data, "<i2", count, start).astype(np.int32)
+        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data[words:], "<u4").astype(np.uint32))
+        self._used = 0
+
+    def decode(self, indices: np.ndarray, tables: list[Table]) -> np.ndarray:
+        """The values (N,) int32 that were encoded under ``indices`` (N,). Raises FormatError on damage."""
+        order = np.argsort(indices, kind="stable")
+        counts = np.bincount(indices, minlength=len(tables))
+        found, end = np.empty(indices.size, np.int32), 0
+        for table, count in zip(tables, counts.tolist(), strict=True):
+            if count:
+                try:
+                    symbols = self._coder.decode(table.model, count)
+                except (AssertionError, ValueError) as error:
+                    raise FormatError("a coded stream is damaged") from error
+                group = symbols - table.radius
+                outside = symbols == 2 * table.radius + 1
+                if (missing := int(outside.sum())) > 0:
+                    if self._used + missing > self._escaped.size:
+                        raise FormatError("a coded stream lacks escaped values")
+                    group[outside] = self._escaped[self._used : self._used + missing]
+                    self._used += missing
+                found[end : end + count] = group
+                end += count
+        values = np.empty_like(found)
+        values[order] = found
+        return values
+
+    def finish(self) -> None:
+        """Check that nothing is left over. Raises FormatError otherwise."""
+        if self._used != self._escaped.size:
+            raise FormatError("a coded stream has values left over")

@@ -1,0 +1,234 @@
+"""Export: a checkpoint to one model file, with the exactness proof and a self-check."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codec.codec import Codec
+from codec.model_file import read_model, write_model
+from codec.range_coder import Table, table_from_probabilities
+from codec.tables import HYPER_MAX, SCALE_LEVELS, SCALE_MIN
+from models.checkpoint import load_checkpoint
+from models.compression_model import CompressionModel
+from models.entropy import LOG_SCALE_STEP
+from models.integer import IntegerConv2d, set_exact
+
+OPSET = 17
+TAIL = 2.0**-18
+"""Values less likely than this are left to the escape."""
+
+
+class _ScaledAnalysis(nn.Module):
+    def __init__(self, model: CompressionModel) -> None:
+        super().__init__()
+        self.g_a, self.gain = model.g_a, model.gain
+
+    def forward(self, x: Tensor, quality: Tensor) -> Tensor:
+        return self.g_a(x, quality) * self.gain(quality)
+
+
+class _ScaledSynthesis(nn.Module):
+    def __init__(self, model: CompressionModel) -> None:
+        super().__init__()
+        self.g_s, self.inverse_gain = model.g_s, model.inverse_gain
+
+    def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:
+        return self.g_s(y_hat * self.inverse_gain(quality), quality)
+
+
+def trained_model(checkpoint: Path) -> tuple[CompressionModel, dict]:
+    """The averaged weights of a checkpoint, in integer arithmetic, ready to use; and the checkpoint's state."""
+    recipe, state = load_checkpoint(checkpoint)
+    model = CompressionModel(recipe.architecture, recipe.quantization)
+    prefix = "module."
+    model.load_state_dict({k[len(prefix) :]: v for k, v in state["average"].items() if k.startswith(prefix)})
+    set_exact(model.eval(), True)
+    return model, state
+
+
+def prove_exact(model: nn.Module) -> dict[str, float]:
+    """The bound that each integer layer reaches, by name. Raises ValueError when one is not below 2**24."""
+    return {name: m.proof() for name, m in model.named_modules() if isinstance(m, IntegerConv2d)}
+
+
+@torch.no_grad()
+def frequency_tables(model: CompressionModel) -> dict[str, list[list[int]]]:
+    """Integer frequencies for every scale index and every hyper-latent channel."""
+    scales = SCALE_MIN * torch.exp(torch.arange(SCALE_LEVELS, dtype=torch.float64) * LOG_SCALE_STEP)
+    scale_tables = []
+    for scale in scales:
+        edges = torch.arange(4096, dtype=torch.float64) - 0.5
+        upper_tail = torch.special.ndtr(-edges / scale)  # (4096,): P(X > k - 1/2)
+        radius = max(1, int((upper_tail > TAIL).sum()) - 1)
+        positive = upper_tail[1 : radius + 1] - upper_tail[2 : radius + 2]
+        centre = (1 - 2 * upper_tail[1]).reshape(1)
+        outside = 2 * upper_tail[radius + 1].reshape(1)
+        scale_tables.append(torch.cat([positive.flip(0), centre, positive, outside]))
+    values = torch.arange(-HYPER_MAX, HYPER_MAX + 1, dtype=torch.float32)
+    channels = model.architecture.hyper_latents
+    _, likelihood = model.hyper_prior(values.reshape(1, 1, -1).expand(1, channels, -1).contiguous(), training=False)
+    hyper_tables = []
+    for row in likelihood[0].double():
+        likely = values[row > TAIL].abs()
+        radius = max(1, int(likely.max()) if len(likely) else 1)
+        inside = row[HYPER_MAX - radius : HYPER_MAX + radius + 1]
+        hyper_tables.append(torch.cat([inside, (row.sum() - inside.sum()).clamp(min=TAIL).reshape(1)]))
+    as_list = lambda rows: [table_from_probabilities(r.numpy()).frequencies.tolist() for r in rows]  # noqa: E731
+    return {"scale": as_list(scale_tables), "hyper": as_list(hyper_tables)}
+
+
+def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    axes = {n: {2: f"{n}_rows", 3: f"{n}_columns"} for n, t in inputs.items() if t.dim() == 4 and t.shape[2] > 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(inputs.values()),
+            buffer,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_axes=axes,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    return buffer.getvalue()
+
+
+class _Rounded(nn.Module):
+    """An integer layer with its weights already rounded, as it stands in the graph."""
+
+    def __init__(self, layer: IntegerConv2d) -> None:
+        super().__init__()
+        weight, bias, _ = (t.detach().clone() for t in layer.rounded())
+        shape = weight.shape
+        self.convolution = nn.Conv2d(
+            shape[1] * layer.groups, shape[0], shape[2], padding=layer.padding, groups=layer.groups
+        )
+        self.convolution.weight = nn.Parameter(weight)
+        self.convolution.bias = nn.Parameter(bias)
+        self.exact = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.floor(self.convolution(x))
+
+
+class _Step(nn.Module):
+    def __init__(self, step: nn.Module) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, features: Tensor, decoded: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return self.step(features, decoded)
+
+
+def _with_rounded_layers(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        if isinstance(child, IntegerConv2d):
+            setattr(module, name, _Rounded(child))
+        else:
+            _with_rounded_layers(child)
+    return module
+
+
+def export_graphs(model: CompressionModel) -> dict[str, bytes]:
+    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``. Changes ``model``."""
+    a = model.architecture
+    quality = torch.tensor([0.5])
+    latents = torch.randn(1, a.latents, 8, 8)
+    graphs = {
+        "analysis": _onnx(_ScaledAnalysis(model), {"x": torch.rand(1, 3, 128, 128), "quality": quality}, ["y"]),
+        "synthesis": _onnx(_ScaledSynthesis(model), {"y_hat": latents, "quality": quality}, ["x_hat"]),
+        "hyper_analysis": _onnx(model.h_a, {"y": latents}, ["z"]),
+    }
+    _with_rounded_layers(model)
+    level = torch.full((1, 1, 1, 1), 128.0)
+    z_hat = torch.zeros(1, a.hyper_latents, 2, 2)
+    graphs["hyper_synthesis"] = _onnx(model.h_s, {"z_hat": z_hat, "quality_level": level}, ["features"])
+    for step, network in enumerate(model.context_steps):
+        inputs = {"features": torch.zeros(1, a.context_width, 8, 8)}
+        if step:
+            inputs["decoded"] = torch.zeros(1, a.latents, 8, 8)
+        graphs[f"context{step}"] = _onnx(_Step(network), inputs, ["mean", "scale_index"])
+    return graphs
+
+
+def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
+    """The bytes of a model file from a checkpoint.
+
+    Raises:
+        ValueError: when the checkpoint cannot be read, an exactness bound does not hold, the quantizer has
+            no bitstream, or the exported model does not decode what it encodes.
+    """
+    recipe, state = load_checkpoint(checkpoint)
+    if recipe.quantization.startswith("vq"):
+        raise ValueError("models with vector quantisation have no bitstream yet")
+    model, state = trained_model(checkpoint)
+    a = model.architecture
+    metadata = {
+        "name": name,
+        "latents": a.latents,
+        "hyper_latents": a.hyper_latents,
+        "analysis_halo": a.analysis_halo,
+        "synthesis_halo": a.synthesis_halo,
+        "steps": state["step"],
+        "hours": round(state["seconds"] / 3600, 3),
+        "exactness": prove_exact(model),
+        "card": card or {},
+    }
+    tables = frequency_tables(model)
+    for rows in tables.values():
+        for row in rows:
+            Table(np.array(row, np.int32))
+    data = write_model(metadata, export_graphs(model), tables)
+    self_check(data, checkpoint)
+    return data
+
+
+def self_check(data: bytes, checkpoint: Path) -> None:
+    """Encode and decode a made-up picture with the exported model, and compare its latents with torch's.
+
+    Raises:
+        ValueError: when any latent differs.
+    """
+    codec = Codec(read_model(data), threads=1)
+    noise = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+    picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))  # 96 x 160
+    model, _ = trained_model(checkpoint)
+    for quality in (0.0, 50.0, 100.0):
+        encoded, latents = codec.encode_with_latents(picture, quality)
+        header, decoded = codec.decode_latents(encoded)
+        if not np.array_equal(latents, decoded):
+            raise ValueError("self-check failed: the exported model does not decode what it encodes")
+        if not np.array_equal(decoded, latents_by_torch(model, codec, encoded)):
+            raise ValueError("self-check failed: torch finds other latents than the exported model")
+        del header
+
+
+@torch.no_grad()
+def latents_by_torch(model: CompressionModel, codec: Codec, data: bytes) -> np.ndarray:
+    """Decode a single-tile file's latents with the torch networks in place of the exported ones."""
+
+    class TorchEngine:
+        def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
+            tensors = {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in inputs.items()}
+            dtype = next(model.parameters()).dtype
+            tensors = {k: v.to(dtype) for k, v in tensors.items()}
+            if graph == "hyper_synthesis":
+                outputs = (model.h_s(**tensors),)
+            else:
+                outputs = model.context_steps[int(graph[-1])](tensors["features"], tensors.get("decoded"))
+            return [o.float().numpy() for o in outputs]
+
+    from codec import format
+    from codec.latents import decode_latents
+
+    header, (stream,) = format.read(data)
+    height, width = -(-header.height // 16), -(-header.width // 16)
+    return decode_latents(TorchEngine(), codec.model, stream, header.quality, height, width)
