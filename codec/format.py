@@ -61,9 +61,7 @@ def _tile_crc(header_crc: int, index: int, stream: bytes) -> int:
 def write(header: Header, streams: list[bytes]) -> bytes:
     """The bytes of a file; ``streams`` holds one coded stream for each tile, row by row."""
     flags = header.tile_exponent << 4 | (_GREY if header.grey else 0)
-    fields = _FIELDS.pack(
-        MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.quality
-    )
+    fields = _FIELDS.pack(MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.quality)
     header_crc = zlib.crc32(fields)
     parts = [fields, _CRC.pack(header_crc)]
     for index, stream in enumerate(streams):

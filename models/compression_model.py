@@ -1,8 +1,8 @@
 """The whole model, as the figure draws it.
 
-    x -> g_a -> y -> gain(q) -> y' -> quantise around mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
-                                |                    ^
-                               h_a -> z -> round -> h_s -> context steps -> mean, scale
+x -> g_a -> y -> gain(q) -> y' -> quantise around mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
+                            |                    ^
+                           h_a -> z -> round -> h_s -> context steps -> mean, scale
 """
 
 from __future__ import annotations

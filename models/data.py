@@ -66,9 +66,7 @@ def random_crop(picture: Tensor, size: int, downscale: float, generator: torch.G
     return torch.rot90(crop, draw(4), (1, 2))
 
 
-def random_batch(
-    pictures: list[Tensor], batch: int, size: int, downscale: float, generator: torch.Generator
-) -> Tensor:
+def random_batch(pictures: list[Tensor], batch: int, size: int, downscale: float, generator: torch.Generator) -> Tensor:
     """Crops (B, 3, size, size) from pictures drawn uniformly, in channels-last memory order."""
     chosen = torch.randint(len(pictures), (batch,), generator=generator).tolist()
     crops = [random_crop(pictures[i], size, downscale, generator) for i in chosen]

@@ -42,7 +42,14 @@ class IntegerConv2d(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, in_max: int, in_shift: int, out_shift: int, depthwise: bool = False
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        in_max: int,
+        in_shift: int,
+        out_shift: int,
+        depthwise: bool = False,
     ) -> None:
         super().__init__()
         self.groups = in_channels if depthwise else 1

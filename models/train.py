@@ -131,7 +131,12 @@ def train(
             },
         )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.1f} %"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.1f} %"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console) as bar, (out / "log.csv").open("a", newline="") as log_file:
         log = csv.writer(log_file)
         task = bar.add_task("training", total=1.0, completed=position.progress(recipe))
@@ -159,13 +164,17 @@ def train(
             average.update_parameters(model)
             position.step += 1
             position.seconds += time.monotonic() - began
-            totals += torch.stack([bpp.mean(), -10 * torch.log10(mse.clamp(min=1e-10)).mean()]).detach().cpu() / LOG_EVERY
+            totals += (
+                torch.stack([bpp.mean(), -10 * torch.log10(mse.clamp(min=1e-10)).mean()]).detach().cpu() / LOG_EVERY
+            )
             if position.step % LOG_EVERY == 0:
                 speed = (position.step - last_step) / (time.monotonic() - last_log)
                 last_step, last_log = position.step, time.monotonic()
                 text = f"step {position.step}  {speed:.1f} steps/s  {totals[0]:.3f} bpp  {totals[1]:.2f} dB"
                 bar.update(task, completed=progress, description=text)
-                log.writerow([position.step, f"{position.seconds:.1f}", f"{totals[0]:.4f}", f"{totals[1]:.3f}", float(loss)])
+                log.writerow(
+                    [position.step, f"{position.seconds:.1f}", f"{totals[0]:.4f}", f"{totals[1]:.3f}", float(loss)]
+                )
                 log_file.flush()
                 totals.zero_()
             if position.step % VALIDATE_EVERY == 0:

@@ -1,0 +1,50 @@
+"""The application: the options that work everywhere, and the commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+import codec
+from cli.decode import decode
+from cli.encode import encode
+from cli.evaluate import evaluate
+from cli.export import export
+from cli.info import info
+from cli.models import models
+from cli.session import session
+from cli.train import train
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help="A learned image codec.")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"codec {codec.__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def options(
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say more.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    """A learned image codec: one model for every rate, bit-exact decoding."""
+    session.quiet, session.verbose, session.debug = quiet, verbose, debug
+
+
+app.command()(encode)
+app.command()(decode)
+app.command()(info)
+app.command("eval")(evaluate)
+app.command()(train)
+app.command()(export)
+app.command()(models)
+
+
+def main() -> None:
+    """The entry point of the ``codec`` command."""
+    app()

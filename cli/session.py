@@ -1,0 +1,91 @@
+"""What all commands share: errors as one line, inputs and outputs, batches that go on when one input fails."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from codec.errors import CodecError
+from codec.files import write_file
+
+
+@dataclass
+class Session:
+    """The options that work with every command."""
+
+    quiet: bool = False
+    verbose: bool = False
+    debug: bool = False
+
+    def say(self, text: str) -> None:
+        """A message on standard error, unless quiet."""
+        if not self.quiet:
+            typer.echo(text, err=True)
+
+
+session = Session()
+
+
+def fail(error: Exception) -> None:
+    """One line on standard error; with --debug, the traceback instead."""
+    if session.debug:
+        raise error
+    typer.echo("codec: " + " ".join(str(error).split()), err=True)
+
+
+def run_or_exit(work: Callable[[], None]) -> None:
+    """Run ``work``; exit with 1 and one line when it fails on its input."""
+    try:
+        work()
+    except (CodecError, ValueError, OSError, MemoryError) as error:
+        fail(error)
+        raise typer.Exit(1) from error
+
+
+def read_input(name: str) -> bytes:
+    """A file's bytes, or standard input's for ``-``. Raises CodecError."""
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise CodecError(f"{name}: {error.strerror}") from error
+
+
+def output_path(name: str, out: str | None, suffix: str, several: bool) -> str:
+    """Where the result for input ``name`` goes: ``out``, a file in the folder ``out``, or beside the input."""
+    if out is not None and (several or Path(out).is_dir()):
+        if not Path(out).is_dir():
+            raise CodecError(f"{out}: no such folder")
+        return str(Path(out) / (Path(name).stem + suffix))
+    if out is not None:
+        return out
+    return "-" if name == "-" else str(Path(name).with_suffix(suffix))
+
+
+def write_output(name: str, data: bytes, overwrite: bool) -> None:
+    """Write to a file, or to standard output for ``-``. Raises CodecError."""
+    if name == "-":
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        write_file(Path(name), data, overwrite)
+
+
+def for_each(inputs: list[str], work: Callable[[str], None]) -> None:
+    """Run ``work`` on every input; failures are told at once, and the exit code is 1 if there was any."""
+    failed = []
+    for name in inputs:
+        try:
+            work(name)
+        except (CodecError, OSError, MemoryError) as error:
+            fail(error if name == "-" or name in str(error) else CodecError(f"{name}: {error}"))
+            failed.append(name)
+    if failed:
+        if len(inputs) > 1:
+            session.say(f"codec: {len(failed)} of {len(inputs)} failed: {', '.join(failed)}")
+        raise typer.Exit(1)

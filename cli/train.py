@@ -1,0 +1,51 @@
+"""codec train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.session import run_or_exit, session
+
+
+def require_train_extra() -> None:
+    """Raise CodecError when torch and its companions are not installed."""
+    from importlib.util import find_spec
+
+    from codec.errors import CodecError
+
+    missing = [name for name in ("torch", "compressai", "lightning") if find_spec(name) is None]
+    if missing:
+        raise CodecError(f"{', '.join(missing)} not installed: pip install 'neural-image-codec[train]'")
+
+
+def train(
+    data: Annotated[Path, typer.Argument(metavar="DATA", help="A folder of pictures.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for checkpoint and log.")],
+    recipe: Annotated[Path | None, typer.Option(help="A TOML recipe; the default model's without.")] = None,
+    valid: Annotated[Path | None, typer.Option(help="A folder of pictures to validate on.")] = None,
+    hours: Annotated[float, typer.Option(min=0, help="Train for this long instead of the recipe's steps.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Train a model on a folder of pictures.  Example: codec train photos/ --out runs/mine"""
+
+    def work() -> None:
+        import dataclasses
+
+        require_train_extra()
+        from rich.console import Console
+
+        from models.recipe import RECIPES, load_recipe
+        from models.train import train as run
+
+        chosen = load_recipe(recipe or RECIPES / "base.toml")
+        if hours:
+            chosen = dataclasses.replace(chosen, hours=hours)
+        console = Console(stderr=True, quiet=session.quiet)
+        path = run(data, out, chosen, valid=valid, resume=resume, device=device, console=console)
+        session.say(f"checkpoint: {path}")
+
+    run_or_exit(work)

@@ -1,0 +1,35 @@
+"""Writing a file whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from codec.errors import CodecError
+
+
+def write_file(path: Path, data: bytes, overwrite: bool = False) -> None:
+    """Write through a temporary file beside ``path`` and rename it, so no one ever sees half a file.
+
+    Raises:
+        CodecError: when the file is there already (without ``overwrite``) or cannot be written.
+    """
+    if path.exists() and not overwrite:
+        raise CodecError(f"{path}: already there (use --overwrite to replace it)")
+    temporary = None
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)

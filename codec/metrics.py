@@ -1,0 +1,87 @@
+"""What a codec costs and loses: PSNR, MS-SSIM and the Bjontegaard delta rate."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    """PSNR in dB over all channels of two uint8 arrays of one shape; 100 for equal ones."""
+    mse = np.mean((a.astype(np.float64) - b.astype(np.float64)) ** 2)
+    return 100.0 if mse == 0 else float(10 * np.log10(255**2 / mse))
+
+
+def _blur(planes: np.ndarray) -> np.ndarray:
+    """An 11-tap Gaussian (sigma 1.5) along both last axes of (C, H, W), valid positions only."""
+    taps = np.exp(-((np.arange(11) - 5.0) ** 2) / (2 * 1.5**2))
+    taps = (taps / taps.sum()).astype(np.float32)
+    for axis in (1, 2):
+        n = planes.shape[axis] - 10
+        planes = sum(t * np.take(planes, range(i, i + n), axis) for i, t in enumerate(taps))
+    return planes
+
+
+def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """Multi-scale SSIM (Wang, Simoncelli, Bovik 2003) of two uint8 arrays (H, W, 3), averaged over channels.
+
+    NaN for pictures under 176 pixels on a side, which five scales do not fit.
+    """
+    if min(a.shape[:2]) < 176:
+        return float("nan")
+    x, y = (p.astype(np.float32).transpose(2, 0, 1) for p in (a, b))
+    product = np.ones(x.shape[0])
+    for scale, weight in enumerate(MS_SSIM_WEIGHTS):
+        mean_x, mean_y = _blur(x), _blur(y)
+        var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
+        contrast = (2 * (_blur(x * y) - mean_x * mean_y) + 58.5225) / (var_x + var_y + 58.5225)
+        if scale == len(MS_SSIM_WEIGHTS) - 1:
+            contrast = contrast * (2 * mean_x * mean_y + 6.5025) / (mean_x**2 + mean_y**2 + 6.5025)
+        product *= np.maximum(contrast.mean((1, 2)), 0) ** weight
+        pads = ((0, 0), (x.shape[1] % 2, 0), (x.shape[2] % 2, 0))
+        x, y = (np.pad(p, pads) for p in (x, y))
+        x, y = ((p[:, ::2, ::2] + p[:, 1::2, ::2] + p[:, ::2, 1::2] + p[:, 1::2, 1::2]) / 4 for p in (x, y))
+    return float(product.mean())
+
+
+def _pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Monotone cubic interpolation (Fritsch and Butland 1984) of y over rising x."""
+    h, slope = np.diff(x), np.diff(y) / np.diff(x)
+    d = np.empty_like(y)
+    d[0], d[-1] = slope[0], slope[-1]
+    w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
+    same = slope[1:] * slope[:-1] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        d[1:-1] = np.where(same, (w1 + w2) / (w1 / slope[:-1] + w2 / slope[1:]), 0.0)
+    i = np.clip(np.searchsorted(x, at) - 1, 0, len(h) - 1)
+    t = (at - x[i]) / h[i]
+    return (
+        y[i] * (1 + 2 * t) * (1 - t) ** 2
+        + h[i] * d[i] * t * (1 - t) ** 2
+        + y[i + 1] * t**2 * (3 - 2 * t)
+        + h[i] * d[i + 1] * t**2 * (t - 1)
+    )
+
+
+def bd_rate(reference: list[tuple[float, float]], test: list[tuple[float, float]]) -> float:
+    """How many percent more bits ``test`` needs than ``reference`` at equal quality (Bjontegaard 2001).
+
+    Curves are (bpp, quality) points. The logarithm of the rate is interpolated by monotone cubics and
+    averaged over the qualities that both cover. NaN when there is no such range.
+    """
+    curves = []
+    for points in (reference, test):
+        best: dict[float, float] = {}
+        for rate, value in points:
+            best[value] = min(rate, best.get(value, rate))
+        values = np.array(sorted(best))
+        curves.append((values, np.log([best[v] for v in values])))
+    if min(len(v) for v, _ in curves) < 2:
+        return float("nan")
+    low, high = max(v[0] for v, _ in curves), min(v[-1] for v, _ in curves)
+    if low >= high:
+        return float("nan")
+    at = np.linspace(low, high, 1000)
+    rates = [_pchip(v, r, at) for v, r in curves]
+    return float((np.exp(np.mean(rates[1] - rates[0])) - 1) * 100)

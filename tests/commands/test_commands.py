@@ -1,0 +1,103 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import made_picture
+from PIL import Image
+
+
+def run(*arguments, stdin=None):
+    command = [sys.executable, "-m", "cli", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, timeout=120)
+
+
+@pytest.fixture
+def model(tiny_model_path):
+    return ("--model", tiny_model_path)
+
+
+def failed(result):
+    """The one line that a failed command printed."""
+    lines = result.stderr.decode().strip().splitlines()
+    assert result.returncode == 1 and len(lines) == 1 and "Traceback" not in lines[0], result.stderr
+    return lines[0]
+
+
+def test_a_picture_survives_encode_info_and_decode(picture_file, model, tmp_path):
+    nic, png = tmp_path / "a.nic", tmp_path / "b.png"
+    assert run("encode", picture_file, "-o", nic, "-q", 80, *model).returncode == 0
+    facts = json.loads(run("info", nic, "--json").stdout)
+    assert (facts["width"], facts["height"], facts["quality"]) == (100, 70, 80)
+    assert run("decode", nic, "-o", png, *model).returncode == 0
+    assert np.asarray(Image.open(png)).shape == (70, 100, 3)
+    assert "already there" in failed(run("decode", nic, "-o", png, *model))
+    assert run("decode", nic, "-o", png, "--overwrite", *model).returncode == 0
+
+
+def test_standard_input_and_output_work(picture_file, model):
+    encoded = run("encode", "-", *model, stdin=picture_file.read_bytes())
+    decoded = run("decode", "-", *model, stdin=encoded.stdout)
+    assert decoded.stdout.startswith(b"\x89PNG")
+
+
+def test_one_bad_file_does_not_stop_a_batch(picture_file, model, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    result = run("encode", bad, picture_file, "-o", tmp_path, *model)
+    assert result.returncode == 1 and b"bad.png" in result.stderr
+    assert picture_file.with_suffix(".nic").exists() and not (tmp_path / "bad.nic").exists()
+
+
+def test_bad_input_is_one_line_and_leaves_nothing_behind(picture_file, model, tmp_path):
+    nic = tmp_path / "a.nic"
+    run("encode", picture_file, "-o", nic, *model)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    short = tmp_path / "home" / "x.png"
+    assert "no such" in failed(run("encode", tmp_path / "none.png", *model)).lower()
+    assert "cannot be written" in failed(run("encode", picture_file, "-o", short, *model))
+    assert "not a .nic file" in failed(run("decode", picture_file, "-o", tmp_path / "x.png", *model))
+    assert "not there" in failed(run("encode", picture_file, "-o", tmp_path / "x.nic", "--model", "nonesuch"))
+    assert "cannot be written" in failed(run("encode", picture_file, "-o", "/dev/full/x.nic", *model))
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert run("encode", picture_file, "-q", 101, *model).returncode == 2
+
+
+def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, monkeypatch):
+    import os
+
+    from codec.errors import CodecError
+    from codec.files import write_file
+
+    target = tmp_path / "kept.nic"
+    target.write_bytes(b"old")
+
+    class Full:
+        def __init__(self, handle, mode):
+            self.handle = handle
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            os.close(self.handle)
+
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fdopen", Full)
+    with pytest.raises(CodecError, match="No space left"):
+        write_file(target, b"new", overwrite=True)
+    assert target.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["kept.nic"]
+
+
+def test_eval_reports_rates_and_bd_rate_against_jpeg(model, tmp_path):
+    Image.fromarray(made_picture(192, 180)).save(tmp_path / "a.png")
+    out = tmp_path / "out.json"
+    result = run("eval", tmp_path, "--qualities", "0,50,100", "--against", "jpeg,webp", "--json", out, *model)
+    assert result.returncode == 0, result.stderr
+    report = json.loads(out.read_text())
+    assert report["images"] == 1 and set(report["codecs"]) == {"nic", "jpeg", "webp"}
+    assert report["bd_rate"]["jpeg"] == 0
+    assert set(report["codecs"]["nic"][0]) == {"quality", "bpp", "psnr", "ms_ssim", "encode_s", "decode_s"}

@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+
+from models import quantize
+from models.vector_quantize import VectorQuantizer
+
+
+@pytest.mark.parametrize("function", [quantize.ste_round, quantize.quantize_sign, quantize.quantize_ternary])
+def test_the_straight_through_gradient_is_the_identity(function):
+    x = torch.linspace(-3, 3, 41, requires_grad=True)
+    upstream = torch.randn(41, generator=torch.Generator().manual_seed(0))
+    function(x).backward(upstream)
+    assert torch.equal(x.grad, upstream)
+
+
+def test_forward_values_are_hard():
+    x = torch.tensor([-1.6, -0.4, 0.0, 0.4, 0.6])
+    assert quantize.ste_round(x).tolist() == [-2, 0, 0, 0, 1]
+    assert quantize.quantize_sign(x).tolist() == [-1, -1, 1, 1, 1]
+    assert quantize.quantize_ternary(x).tolist() == [-1, 0, 0, 0, 1]
+    assert torch.allclose(quantize.ste_argmax(x), torch.tensor([0.0, 0, 0, 0, 1]), atol=1e-6)
+
+
+def test_the_argmax_gradient_is_the_softmax_gradient():
+    x = torch.randn(6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    weights = torch.arange(6.0)
+    (quantize.ste_argmax(x) * weights).sum().backward()
+    y = x.detach().clone().requires_grad_()
+    (y.softmax(-1) * weights).sum().backward()
+    assert torch.allclose(x.grad, y.grad)
+
+
+@pytest.mark.parametrize("mode", quantize.MODES)
+def test_every_mode_trains_and_rounds_near_the_input(mode):
+    torch.manual_seed(0)
+    quantizer = quantize.make_quantizer(mode)
+    y = torch.randn(2, 16, 4, 4, requires_grad=True)
+    out = quantizer(y, torch.zeros_like(y), progress=0.5)
+    out.values.sum().backward()
+    assert out.values.shape == y.shape and y.grad.isfinite().all() and y.grad.abs().sum() > 0
+    if not mode.startswith("vq"):
+        hard = quantizer.eval()(y, torch.full_like(y, 0.25))
+        assert torch.equal(hard.values, 0.25 + torch.round(y.detach() - 0.25))
+
+
+def test_vector_quantisation_agrees_with_numpy_nearest_neighbours():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(32, 4).eval()
+    x = torch.randn(200, 4)
+    distances = ((x.numpy()[:, None] - quantizer.codewords.numpy()[None]) ** 2).sum(2)
+    found = quantizer(x)
+    assert np.array_equal(found.indices.numpy(), distances.argmin(1))
+    assert torch.allclose(found.vectors, quantizer.codewords[found.indices])
+
+
+def test_the_vq_gradient_reaches_the_encoder_unchanged_and_the_commitment_moves_only_the_encoder():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(8, 4).eval()
+    x = torch.randn(50, 4, requires_grad=True)
+    found = quantizer(x)
+    upstream = torch.randn(50, 4)
+    found.vectors.backward(upstream, retain_graph=True)
+    assert torch.equal(x.grad, upstream)
+    x.grad = None
+    found.loss.backward()
+    expected = 0.25 * 2 * (x - quantizer.codewords[found.indices]) / x.numel()
+    assert torch.allclose(x.grad, expected) and not quantizer.codewords.requires_grad
+
+
+def test_the_codebook_follows_its_vectors():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(2, 1, decay=0.5)
+    x = torch.cat([torch.full((50, 1), -3.0), torch.full((50, 1), 5.0)])
+    for _ in range(40):
+        quantizer(x)
+    assert torch.allclose(quantizer.codewords.sort(0).values.flatten(), torch.tensor([-3.0, 5.0]), atol=1e-3)

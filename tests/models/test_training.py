@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+from conftest import made_picture
+from PIL import Image
+
+from codec import Codec
+from codec.model_file import read_model
+from models.checkpoint import load_checkpoint
+from models.export import export, trained_model
+from models.recipe import RECIPES, load_recipe, recipe_from_dict
+from models.train import train
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory):
+    data = tmp_path_factory.mktemp("data")
+    for seed in range(3):
+        Image.fromarray(made_picture(160, 130, seed)).save(data / f"{seed}.png")
+    (data / "broken.jpg").write_bytes(b"\xff\xd8 no picture")
+    out = tmp_path_factory.mktemp("out")
+    train(data, out, load_recipe(RECIPES / "tiny.toml"), device="cpu")
+    return data, out
+
+
+def test_training_leaves_a_checkpoint_that_exports_and_encodes(run_folder):
+    _, out = run_folder
+    codec = Codec(read_model(export(out / "checkpoint.pt", "tiny")), threads=1)
+    pixels = made_picture(128, 128)
+    data = codec.encode(pixels, 60)
+    assert np.asarray(codec.decode(data)).shape == pixels.shape
+
+
+def test_the_file_is_as_long_as_the_model_estimates(run_folder):
+    _, out = run_folder
+    model, _ = trained_model(out / "checkpoint.pt")
+    codec = Codec(read_model(export(out / "checkpoint.pt", "tiny")), threads=1)
+    pixels = made_picture(512, 512)
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    for quality in (10, 50, 90):
+        with torch.no_grad():
+            estimated = float(model(x, torch.tensor([quality / 100])).bits) / 8
+        assert abs(len(codec.encode(pixels, quality)) - estimated) <= 0.01 * estimated + 32
+
+
+def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
+    data, out = run_folder
+    _, state = load_checkpoint(out / "checkpoint.pt")
+    assert state["step"] == 20
+    with pytest.raises(ValueError, match="already there"):
+        train(data, out, load_recipe(RECIPES / "tiny.toml"), device="cpu")
+    before = (out / "checkpoint.pt").read_bytes()
+    train(data, out, load_recipe(RECIPES / "tiny.toml"), device="cpu", resume=True)
+    assert load_checkpoint(out / "checkpoint.pt")[1]["step"] == 20 and before
+
+
+@pytest.mark.parametrize("values", [{"nonsense": 1}, {"steps": "many"}, {"quantization": "magic"}, {"crop": 100}])
+def test_a_wrong_recipe_is_refused(values):
+    with pytest.raises(ValueError, match="recipe"):
+        recipe_from_dict(values)
+
+
+def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        load_checkpoint(path)
