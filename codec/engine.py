@@ -21,6 +21,8 @@ class Engine:
 
     def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
         """The outputs of ``graph`` for float32 ``inputs``. Raises FormatError for a graph that does not run."""
+        # Read when ONNX Runtime is loaded: without it, a telemetry database appears in the cache folder.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         try:

@@ -16,7 +16,7 @@ VERSION = 1
 def save_checkpoint(path: Path, recipe: Recipe, state: dict) -> None:
     """Write ``state`` with its recipe; a kill at any moment leaves the old checkpoint or the new one."""
     temporary = path.with_suffix(".partial")
-    torch.save({"version": VERSION, "recipe": dataclasses.asdict(recipe), **state}, temporary)
+    torch.save({**state, "version": VERSION, "recipe": dataclasses.asdict(recipe)}, temporary)
     os.replace(temporary, path)
 
 

@@ -68,7 +68,8 @@ class CompressionModel(nn.Module):
     def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
         """Quantise ``y`` step by step; give ``y_hat``, the bits (B,) and the quantizer's loss."""
         masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
-        y_hat, mean, scale_index = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
+        # What is coded is the residual that the rate is estimated on, or the quantizer's own count of bits.
+        y_hat, coded, scale_index = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
         loss = y.new_zeros(())
         parts = features.chunk(STEPS, dim=1)
         for step, (network, mask) in enumerate(zip(self.context_steps, masks, strict=True)):
@@ -76,17 +77,10 @@ class CompressionModel(nn.Module):
             step_mean = step_mean * 2.0**-MEAN_SHIFT
             quantized = self.quantizer(y, step_mean, progress)
             y_hat = y_hat + mask * quantized.values
-            mean = mean + mask * step_mean
             scale_index = scale_index + mask * step_scale
             loss = loss + quantized.loss
-            if quantized.bits is None:
-                residual = quantized.residual * mask if step == 0 else residual + quantized.residual * mask
-            else:
-                own_bits = quantized.bits * mask if step == 0 else own_bits + quantized.bits * mask
-        if quantized.bits is None:
-            bits = -torch.log2(self.likelihood(residual, scale_index))
-        else:
-            bits = own_bits
+            coded = coded + mask * (quantized.residual if quantized.bits is None else quantized.bits)
+        bits = -torch.log2(self.likelihood(coded, scale_index)) if quantized.bits is None else coded
         return y_hat, bits.sum((1, 2, 3)), loss
 
     def rate_distortion(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:

@@ -44,7 +44,7 @@ def load_folder(folder: Path) -> tuple[list[Tensor], int]:
 
 
 def random_crop(picture: Tensor, size: int, downscale: float, generator: torch.Generator) -> Tensor:
-    """A float crop (3, size, size) in [0, 1], flipped or turned at random, scaled down with probability ``downscale``."""
+    """A float crop (3, size, size) in [0, 1], flipped or turned, scaled down with probability ``downscale``."""
 
     def draw(limit: int) -> int:
         return int(torch.randint(limit, (1,), generator=generator))

@@ -56,8 +56,9 @@ class VectorQuantizer(nn.Module):
         loss = self.beta * functional.mse_loss(flat, nearest.detach())
         bits = -torch.log2(self.usage / self.usage.sum())[indices]
         if self.training and self.assignment == "gumbel":
-            logits = -(flat.unsqueeze(1) - self.codewords).square().sum(2)  # (N, K)
-            quantized = functional.gumbel_softmax(logits, tau=temperature, hard=True) @ self.codewords
+            codewords = self.codewords.clone()  # the codebook moves below, before the backward pass
+            logits = -(flat.unsqueeze(1) - codewords).square().sum(2)  # (N, K)
+            quantized = functional.gumbel_softmax(logits, tau=temperature, hard=True) @ codewords
         else:
             quantized = straight_through(flat, nearest)
         if self.training:
