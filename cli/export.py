@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from cli.session import run_or_exit, session
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="What codec train wrote.")],
     output: Annotated[Path, typer.Option("-o", help="The .nicm file to write.")],
+    card: Annotated[Path | None, typer.Option(help="A JSON object for the model card.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an output that exists.")] = False,
 ) -> None:
     """Make a model file, proving its exactness.  Example: codec export runs/mine/checkpoint.pt -o mine.nicm"""
@@ -21,10 +23,14 @@ def export(
         from cli.train import require_train_extra
 
         require_train_extra()
+        from codec.errors import CodecError
         from codec.files import write_file
         from models.export import export as run
 
-        data = run(checkpoint, output.stem)
+        facts = json.loads(card.read_text(encoding="utf-8")) if card else {}
+        if not isinstance(facts, dict):
+            raise CodecError(f"{card}: a model card is a JSON object")
+        data = run(checkpoint, output.stem, facts)
         write_file(output, data, overwrite)
         session.say(f"{output}: {len(data)} bytes")
 

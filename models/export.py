@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 from pathlib import Path
@@ -10,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codec.codec import Codec
+from codec import format
+from codec.codec import CELL, Codec
+from codec.latents import decode_latents
 from codec.model_file import read_model, write_model
-from codec.range_coder import Table, table_from_probabilities
+from codec.range_coder import table_from_probabilities
 from codec.tables import HYPER_MAX, SCALE_LEVELS, SCALE_MIN
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
@@ -79,8 +82,8 @@ def frequency_tables(model: CompressionModel) -> dict[str, list[list[int]]]:
         radius = max(1, int(likely.max()) if len(likely) else 1)
         inside = row[HYPER_MAX - radius : HYPER_MAX + radius + 1]
         hyper_tables.append(torch.cat([inside, (row.sum() - inside.sum()).clamp(min=TAIL).reshape(1)]))
-    as_list = lambda rows: [table_from_probabilities(r.numpy()).frequencies.tolist() for r in rows]  # noqa: E731
-    return {"scale": as_list(scale_tables), "hyper": as_list(hyper_tables)}
+    tables = {"scale": scale_tables, "hyper": hyper_tables}
+    return {n: [table_from_probabilities(r.numpy()).frequencies.tolist() for r in rows] for n, rows in tables.items()}
 
 
 def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> bytes:
@@ -180,12 +183,10 @@ def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
         "steps": state["step"],
         "hours": round(state["seconds"] / 3600, 3),
         "exactness": prove_exact(model),
+        "recipe": dataclasses.asdict(recipe),
         "card": card or {},
     }
     tables = frequency_tables(model)
-    for rows in tables.values():
-        for row in rows:
-            Table(np.array(row, np.int32))
     data = write_model(metadata, export_graphs(model), tables)
     self_check(data, checkpoint)
     return data
@@ -203,12 +204,11 @@ def self_check(data: bytes, checkpoint: Path) -> None:
     model, _ = trained_model(checkpoint)
     for quality in (0.0, 50.0, 100.0):
         encoded, latents = codec.encode_with_latents(picture, quality)
-        header, decoded = codec.decode_latents(encoded)
+        _, decoded = codec.decode_latents(encoded)
         if not np.array_equal(latents, decoded):
             raise ValueError("self-check failed: the exported model does not decode what it encodes")
         if not np.array_equal(decoded, latents_by_torch(model, codec, encoded)):
             raise ValueError("self-check failed: torch finds other latents than the exported model")
-        del header
 
 
 @torch.no_grad()
@@ -218,17 +218,12 @@ def latents_by_torch(model: CompressionModel, codec: Codec, data: bytes) -> np.n
     class TorchEngine:
         def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
             tensors = {k: torch.from_numpy(np.ascontiguousarray(v, np.float32)) for k, v in inputs.items()}
-            dtype = next(model.parameters()).dtype
-            tensors = {k: v.to(dtype) for k, v in tensors.items()}
             if graph == "hyper_synthesis":
                 outputs = (model.h_s(**tensors),)
             else:
                 outputs = model.context_steps[int(graph[-1])](tensors["features"], tensors.get("decoded"))
             return [o.float().numpy() for o in outputs]
 
-    from codec import format
-    from codec.latents import decode_latents
-
     header, (stream,) = format.read(data)
-    height, width = -(-header.height // 16), -(-header.width // 16)
+    height, width = -(-header.height // CELL), -(-header.width // CELL)
     return decode_latents(TorchEngine(), codec.model, stream, header.quality, height, width)
