@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.session import for_each, output_path, read_input, run_or_exit, session, write_output
+from cli.session import for_each, load_codec, output_path, read_input, session, write_output
 
 
 def decode(
@@ -23,7 +23,6 @@ def decode(
 
     from PIL import Image
 
-    from codec.codec import Codec
     from codec.errors import CodecError
 
     def work(name: str) -> None:
@@ -39,11 +38,5 @@ def decode(
         write_output(target, buffer.getvalue(), overwrite)
         session.say(f"{name}: {picture.width}x{picture.height} -> {target}")
 
-    coder: Codec
-
-    def load() -> None:
-        nonlocal coder
-        coder = Codec(model, threads)
-
-    run_or_exit(load)
+    coder = load_codec(model, threads)
     for_each(inputs, work)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.session import for_each, output_path, read_input, run_or_exit, session, write_output
+from cli.session import for_each, load_codec, output_path, read_input, session, write_output
 
 
 def encode(
@@ -19,7 +19,6 @@ def encode(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Encode pictures to .nic files.  Example: codec encode photo.png -q 40"""
-    from codec.codec import Codec
     from codec.model_file import DEFAULT
     from codec.pictures import open_picture
 
@@ -31,11 +30,5 @@ def encode(
         bpp = 8 * len(data) / (picture.width * picture.height)
         session.say(f"{name}: {picture.width}x{picture.height}, {len(data)} bytes, {bpp:.3f} bpp -> {target}")
 
-    coder: Codec
-
-    def load() -> None:
-        nonlocal coder
-        coder = Codec(model or DEFAULT, threads)
-
-    run_or_exit(load)
+    coder = load_codec(model or DEFAULT, threads)
     for_each(inputs, work)

@@ -6,11 +6,15 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from codec.errors import CodecError
 from codec.files import write_file
+
+if TYPE_CHECKING:
+    from codec.codec import Codec
 
 
 @dataclass
@@ -44,6 +48,15 @@ def run_or_exit(work: Callable[[], None]) -> None:
     except (CodecError, ValueError, OSError, MemoryError) as error:
         fail(error)
         raise typer.Exit(1) from error
+
+
+def load_codec(model: str | None, threads: int) -> Codec:
+    """The codec for a command; exits with 1 and one line when its model cannot be loaded."""
+    from codec.codec import Codec
+
+    loaded = []
+    run_or_exit(lambda: loaded.append(Codec(model, threads)))
+    return loaded[0]
 
 
 def read_input(name: str) -> bytes:

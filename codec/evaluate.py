@@ -27,12 +27,10 @@ RIVALS: dict[str, tuple[str, tuple[int, ...], dict]] = {
 def rival_encode(name: str, picture: Image.Image, quality: int) -> bytes:
     """Encode ``picture`` with one of ``RIVALS``. Raises CodecError where Pillow was built without it."""
     pillow_format, _, settings = RIVALS[name]
-    settings = {**settings, ("quality_layers" if name == "jpeg2000" else "quality"): quality}
-    if name == "jpeg2000":
-        settings["quality_layers"] = [quality]
+    wanted = {"quality_layers": [quality]} if name == "jpeg2000" else {"quality": quality}
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, pillow_format, **settings)
+        picture.save(buffer, pillow_format, **settings, **wanted)
     except (OSError, KeyError, ValueError) as error:
         raise CodecError(f"Pillow here cannot write {name}: {error}") from error
     return buffer.getvalue()

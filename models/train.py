@@ -131,6 +131,10 @@ def train(
             },
         )
 
+    def report(validation: list[Tensor]) -> None:
+        for level, rate, decibels in validate(average.module, validation):
+            console.print(f"valid  q {100 * level:.0f}  {rate:.3f} bpp  {decibels:.2f} dB")
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -178,12 +182,10 @@ def train(
                 log_file.flush()
                 totals.zero_()
             if position.step % VALIDATE_EVERY == 0:
-                for quality_level, rate, decibels in validate(average.module, held_out[:8]):
-                    console.print(f"valid  q {100 * quality_level:.0f}  {rate:.3f} bpp  {decibels:.2f} dB")
+                report(held_out[:8])
             if time.monotonic() - last_save > SAVE_EVERY_SECONDS:
                 save()
                 last_save = time.monotonic()
         save()
-        for quality_level, rate, decibels in validate(average.module, held_out):
-            console.print(f"valid  q {100 * quality_level:.0f}  {rate:.3f} bpp  {decibels:.2f} dB")
+        report(held_out)
     return checkpoint
