@@ -44,7 +44,7 @@ class CompressionModel(nn.Module):
         self.context_steps = nn.ModuleList(ContextStep(a, first=step == 0) for step in range(STEPS))
         self.gain = QualityScale(a.latents, a.anchors)
         self.inverse_gain = QualityScale(a.latents, a.anchors)
-        self.hyper_prior = EntropyBottleneck(a.hyper_latents)
+        self.hyper_prior = EntropyBottleneck(a.hyper_latents, init_scale=2)
         self.likelihood = ScaleLikelihood()
         self.quantizer = make_quantizer(quantization)
 

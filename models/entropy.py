@@ -27,11 +27,14 @@ from codec.tables import (
 )
 from models.architecture import Architecture
 from models.integer import IntegerConv2d, clip_through
+from models.quantize import straight_through
 
 HIDDEN_SHIFT, HIDDEN_MAX = 6, 1023
 """Hidden activations are 0..1023 in units of 1/64."""
-CONTEXT_SHIFT, CONTEXT_MAX = 2, 1023
-"""Decoded latents enter the context steps as -1023..1023 in units of 1/4."""
+CONTEXT_SHIFT, CONTEXT_MAX = 4, 320
+"""Decoded latents enter the context steps companded, as -320..320 in units of 1/16."""
+NEIGHBOUR_SHIFT, NEIGHBOUR_MAX = 2, 1023
+"""Decoded latents enter the prediction from neighbours as -1023..1023 in units of 1/4."""
 QUALITY_SHIFT = 8
 """The quality enters h_s in units of 1/256."""
 MEAN_MAX = 4095
@@ -49,6 +52,19 @@ def quality_level(quality: Tensor) -> Tensor:
 def hidden(x: Tensor) -> Tensor:
     """The activation function of the integer networks: a clipped ReLU."""
     return x.clamp(0, HIDDEN_MAX)
+
+
+def rounded(x: Tensor, exact: bool) -> Tensor:
+    """Round half up in integer arithmetic, with the gradient of the identity; nothing otherwise."""
+    return straight_through(x, torch.floor(x + 0.5)) if exact else x
+
+
+def companded(decoded: Tensor, exact: bool) -> Tensor:
+    """Latents in units of 1/16 to -320..320: at full scale up to 4 steps, at a sixteenth from there on.
+
+    Uncompanded, the few large latents (mean brightness) would drown the many that are 0 or 1.
+    """
+    return decoded.clamp(-64, 64) + rounded(decoded.clamp(-4096, 4096) / 16, exact)
 
 
 def hidden_conv(in_channels: int, out_channels: int, *, depthwise: bool = False) -> IntegerConv2d:
@@ -103,13 +119,13 @@ class ContextStep(nn.Module):
             self.neighbours = IntegerConv2d(
                 latents,
                 latents,
-                in_max=CONTEXT_MAX,
-                in_shift=CONTEXT_SHIFT,
+                in_max=NEIGHBOUR_MAX,
+                in_shift=NEIGHBOUR_SHIFT,
                 out_shift=MEAN_SHIFT,
                 depthwise=True,
             )
             nn.init.zeros_(self.neighbours.weight)
-            nn.init.normal_(self.context.weight, std=0.3 / math.sqrt(latents))
+            nn.init.normal_(self.context.weight, std=1 / math.sqrt(latents))
         self.first = first
         self.mix1 = hidden_conv(width, width, depthwise=True)
         self.mix2 = hidden_conv(width, width)
@@ -127,15 +143,14 @@ class ContextStep(nn.Module):
         """
         x = features
         if not self.first:
-            units = decoded * 2.0 ** (CONTEXT_SHIFT - MEAN_SHIFT)
-            context = (torch.floor(units + 0.5) if self.mean.exact else units).clamp(-CONTEXT_MAX, CONTEXT_MAX)
-            x = x + self.context(context)
+            x = x + self.context(companded(decoded, self.mean.exact))
         x = hidden(self.mix1(hidden(x)))
         x = hidden(self.mix2(x))
         x = hidden(self.mix3(x))
         mean = self.mean(x)
         if not self.first:
-            mean = mean + self.neighbours(context)
+            units = rounded(decoded * 2.0 ** (NEIGHBOUR_SHIFT - MEAN_SHIFT), self.mean.exact)
+            mean = mean + self.neighbours(units.clamp(-NEIGHBOUR_MAX, NEIGHBOUR_MAX))
         return clip_through(mean, -MEAN_MAX, MEAN_MAX), clip_through(self.scale(x), 0, SCALE_LEVELS - 1)
 
 

@@ -43,12 +43,20 @@ class Full(nn.Conv2d):
             return super().forward(x.float())
 
 
+BRANCH_SCALE = 0.1
+"""What a residual branch's output is multiplied by: one step of the optimiser must not move features by
+more than a fine quantisation step."""
+
+
 class Block(nn.Module):
     """A residual block: a depthwise 3x3 between 1x1 convolutions, then a gated feed-forward part.
 
     The shape is DCVC-UF's (2026) at a fraction of the width. Both branches start at zero, so that a
     network of such blocks starts as the linear transform around them. The quality scales the gated
     features, which lets one network denoise more where the step is larger.
+
+    ``inward`` (C,) scales what the branches see. Features are transform coefficients, whose deviations
+    span four orders of magnitude: unscaled, the branches would see nothing but the mean brightness.
     """
 
     def __init__(self, channels: int, anchors: int) -> None:
@@ -59,13 +67,19 @@ class Block(nn.Module):
         self.expand = nn.Conv2d(channels, 2 * channels, 1)
         self.contract = nn.Conv2d(channels, channels, 1)
         self.scale = QualityScale(channels, anchors)
+        self.register_buffer("inward", torch.ones(channels))
         for last in (self.project, self.contract):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """(B, C, H, W) and quality (B,) to (B, C, H, W)."""
-        x = x + self.project(self.depthwise(functional.leaky_relu(self.mix(x), 0.1)))
-        value, gate = self.expand(x).chunk(2, dim=1)
+        mixed = functional.leaky_relu(self._scaled(self.mix, x), 0.1)
+        x = x + BRANCH_SCALE * self.project(self.depthwise(mixed))
+        value, gate = self._scaled(self.expand, x).chunk(2, dim=1)
         gated = value * torch.sigmoid(gate) * self.scale(quality)
-        return x + self.contract(gated)
+        return x + BRANCH_SCALE * self.contract(gated)
+
+    def _scaled(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
+        # On the weights, not on x: exported, it is folded into a constant.
+        return functional.conv2d(x, layer.weight * self.inward.reshape(1, -1, 1, 1), layer.bias)

@@ -7,6 +7,7 @@ at zero, so the network starts as the best linear transform code.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -21,6 +22,9 @@ from models.recipe import Recipe
 
 STEP_SQUARED_TIMES_LAMBDA = 26.0
 """step^2 = 26 / lambda, in 8-bit units: found by measurement for an orthonormal transform."""
+
+DEVIATION_FLOOR = 0.02
+"""Features that vary less than this (five levels of 255) are not brought to unit variance."""
 
 
 def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,17 +45,27 @@ def set_rotation(forward: nn.Conv2d, backward: nn.Conv2d, rows: Tensor) -> None:
     backward.weight[:, :n] = rows[:n].T.reshape(-1, n, 1, 1)
 
 
+def set_inward(stages: tuple[nn.ModuleList, ...], variances: Tensor) -> None:
+    """Let the blocks of ``stages`` see features of ``variances`` at about unit variance."""
+    for block in itertools.chain(*stages):
+        n = min(len(variances), len(block.inward))
+        block.inward[:n] = (variances[:n] + DEVIATION_FLOOR**2).rsqrt()
+        block.inward[n:] = 1 / DEVIATION_FLOOR
+
+
 @torch.no_grad()
 def start_from_principal_components(model: CompressionModel, recipe: Recipe, pictures: list[Tensor]) -> None:
     """Set the linear layers, gains and scale biases of a fresh model from patches of ``pictures``."""
     generator = torch.Generator().manual_seed(recipe.seed)
     x = random_batch(pictures, 256, 128 if recipe.crop > 64 else 64, 0.0, generator) - 0.5
     g_a, g_s = model.g_a, model.g_s
-    rows, _ = principal_components(functional.pixel_unshuffle(x, 8))
+    rows, values = principal_components(functional.pixel_unshuffle(x, 8))
     set_rotation(g_a.stem, g_s.tail, rows)
+    set_inward((g_a.blocks8, g_s.blocks8), values)
     features = functional.pixel_unshuffle(g_a.stem(functional.pixel_unshuffle(x, 8)), 2)
     rows, values = principal_components(features)
     set_rotation(g_a.down, g_s.up, rows)
+    set_inward((g_a.blocks16, g_s.blocks16), values)
     set_rotation(g_a.head, g_s.head, torch.eye(model.architecture.width16))
     anchors = model.architecture.anchors
     for anchor in range(anchors):

@@ -6,6 +6,7 @@ import csv
 import math
 import time
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,14 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.compression_model import CompressionModel
 from models.data import load_folder, random_batch
 from models.integer import set_exact
+from models.layers import Full
 from models.recipe import Recipe
 from models.start import start_from_principal_components
 
@@ -64,6 +66,28 @@ def validate(model: torch.nn.Module, pictures: list[Tensor]) -> list[tuple[float
     return rows
 
 
+def average_weights(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """The rule of an exponential moving average whose memory grows to ``1 / (1 - decay)`` steps."""
+
+    @torch.no_grad()
+    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        n = float(updates)
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def parameter_groups(model: CompressionModel) -> list[dict]:
+    """The parameters in three groups that learn at rates of their own (see ``Recipe.learning_rate_at``)."""
+    groups: dict[str, list[nn.Parameter]] = {"entropy": [], "transform": [], "rotation": []}
+    rotations = {id(p) for m in model.modules() if isinstance(m, Full) for p in m.parameters()}
+    for name, parameter in model.named_parameters():
+        is_transform = name.startswith(("g_a.", "g_s.", "gain.", "inverse_gain."))
+        group = "rotation" if id(parameter) in rotations else "transform" if is_transform else "entropy"
+        groups[group].append(parameter)
+    return [{"name": name, "params": parameters} for name, parameters in groups.items()]
+
+
 def train(
     data: Path,
     out: Path,
@@ -103,8 +127,10 @@ def train(
     if saved is None:
         start_from_principal_components(model, recipe, pictures)
     model = model.to(fabric.device, memory_format=torch.channels_last)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay))
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    average = AveragedModel(model, multi_avg_fn=average_weights(recipe.ema_decay))
+    optimizer = torch.optim.AdamW(
+        parameter_groups(model), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     if saved is not None:
         model.load_state_dict(saved["model"])
         average.load_state_dict(saved["average"])
@@ -156,13 +182,13 @@ def train(
             x = random_batch(pictures, batch, crop, recipe.downscale, generator).to(fabric.device)
             quality = torch.rand(batch, generator=generator).to(fabric.device)
             for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(progress)
+                group["lr"] = recipe.learning_rate_at(progress, group["name"])
             bpp, mse, extra = wrapped.rate_distortion(x, quality, progress)
             weight = recipe.distortion_weight(quality)
             loss = ((bpp + weight * 255**2 * mse) * (weight / recipe.distortion_weight(0.5)) ** -0.5).mean() + extra
             fabric.backward(loss)
-            fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
-            if torch.isfinite(loss):
+            norm = fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
+            if torch.isfinite(norm):
                 optimizer.step()
             optimizer.zero_grad()
             average.update_parameters(model)

@@ -74,6 +74,8 @@ class HyperAnalysis(nn.Module):
         self.down32 = nn.Conv2d(4 * width, width, 1)
         self.depthwise32 = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.down64 = nn.Conv2d(4 * width, a.hyper_latents, 1)
+        with torch.no_grad():  # hyper-latents that all round to zero would have nothing to tell
+            self.down64.weight.mul_(8)
 
     def forward(self, y: Tensor) -> Tensor:
         """Analyse ``y`` in units of quantisation steps."""
