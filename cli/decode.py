@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.session import for_each, load_codec, output_path, read_input, session, write_output
+
+DEFAULT_FORMAT = "png"
+
+
+def pillow_format(extension: str) -> str:
+    """Pillow's name of the format that files with ``extension`` have. Raises CodecError when it writes none."""
+    from PIL import Image
+
+    from codec.errors import CodecError
+
+    kind = Image.registered_extensions().get(f".{extension.lower()}")
+    if kind not in Image.SAVE:
+        raise CodecError(f"Pillow writes no pictures of the kind {extension!r}")
+    return kind
 
 
 def decode(
@@ -19,19 +34,10 @@ def decode(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Decode .nic files to pictures.  Example: codec decode photo.nic -o photo.png"""
-    from pathlib import Path
-
-    from PIL import Image
-
-    from codec.errors import CodecError
 
     def work(name: str) -> None:
-        target = output_path(name, output, f".{format or 'png'}", len(inputs) > 1)
-        suffix = f".{format}" if format or target == "-" else Path(target).suffix.lower()
-        suffix = ".png" if suffix in ("", ".None") else suffix
-        kind = Image.registered_extensions().get(suffix)
-        if kind not in Image.SAVE:
-            raise CodecError(f"{target}: Pillow writes no pictures of the kind {suffix!r}")
+        target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1)
+        kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
         picture = coder.decode(read_input(name))
         buffer = io.BytesIO()
         picture.save(buffer, kind)

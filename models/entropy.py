@@ -113,7 +113,7 @@ class ContextStep(nn.Module):
         width, latents = a.context_width, a.latents
         if not first:
             self.context = IntegerConv2d(
-                latents, width, in_max=CONTEXT_MAX, in_shift=CONTEXT_SHIFT, out_shift=HIDDEN_SHIFT
+                2 * latents, width, in_max=CONTEXT_MAX, in_shift=CONTEXT_SHIFT, out_shift=HIDDEN_SHIFT
             )
             # What hidden activations of 10 bits cannot carry: neighbours' values themselves, for large latents.
             self.neighbours = IntegerConv2d(
@@ -125,7 +125,7 @@ class ContextStep(nn.Module):
                 depthwise=True,
             )
             nn.init.zeros_(self.neighbours.weight)
-            nn.init.normal_(self.context.weight, std=1 / math.sqrt(latents))
+            nn.init.normal_(self.context.weight, std=0.7 / math.sqrt(latents))
         self.first = first
         self.mix1 = hidden_conv(width, width, depthwise=True)
         self.mix2 = hidden_conv(width, width)
@@ -143,7 +143,9 @@ class ContextStep(nn.Module):
         """
         x = features
         if not self.first:
-            x = x + self.context(companded(decoded, self.mean.exact))
+            context = companded(decoded, self.mean.exact)
+            # Values predict means; magnitudes, whose signs no longer cancel, predict scales.
+            x = x + self.context(torch.cat([context, context.abs()], dim=1))
         x = hidden(self.mix1(hidden(x)))
         x = hidden(self.mix2(x))
         x = hidden(self.mix3(x))

@@ -89,7 +89,7 @@ def frequency_tables(model: CompressionModel) -> dict[str, list[list[int]]]:
 def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> bytes:
     buffer = io.BytesIO()
     axes = {n: {2: f"{n}_rows", 3: f"{n}_columns"} for n, t in inputs.items() if t.dim() == 4 and t.shape[2] > 1}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,

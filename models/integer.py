@@ -25,9 +25,28 @@ from models.quantize import straight_through
 EXACT_LIMIT = 2**24
 
 
+class _Clip(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x: Tensor, low: float, high: float) -> Tensor:
+        context.save_for_backward(x)
+        context.limits = low, high
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(context, gradient: Tensor):
+        (x,) = context.saved_tensors
+        low, high = context.limits
+        outward = ((x < low) & (gradient > 0)) | ((x > high) & (gradient < 0))
+        return gradient.masked_fill(outward, 0), None, None
+
+
 def clip_through(x: Tensor, low: float, high: float) -> Tensor:
-    """Clip to [low, high]; the gradient is the identity, so that a clipped value can find its way back."""
-    return straight_through(x, x.clamp(low, high))
+    """Clip to [low, high] so that a clipped value can find its way back, but is not driven further out.
+
+    The gradient is the identity, except where descent would move a clipped value away from the range
+    (as compressai's LowerBound, on both sides).
+    """
+    return _Clip.apply(x, low, high) if x.requires_grad else x.clamp(low, high)
 
 
 class IntegerConv2d(nn.Module):
@@ -115,3 +134,8 @@ def set_exact(module: nn.Module, exact: bool) -> None:
     for layer in module.modules():
         if isinstance(layer, IntegerConv2d):
             layer.exact = exact
+
+
+def is_exact(module: nn.Module) -> bool:
+    """Whether any integer layer inside ``module`` is in integer arithmetic."""
+    return any(layer.exact for layer in module.modules() if isinstance(layer, IntegerConv2d))

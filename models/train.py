@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import math
 import time
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,21 +12,22 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import Tensor
 
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.compression_model import CompressionModel
 from models.data import load_folder, random_batch
 from models.integer import set_exact
-from models.layers import Full
+from models.optimize import flushed_denormals, make_average, make_optimizer, set_learning_rates
 from models.recipe import Recipe
 from models.start import start_from_principal_components
+from models.validate import validate
 
 LOG_EVERY = 50
 SAVE_EVERY_SECONDS = 120
 VALIDATE_EVERY = 2000
-VALIDATION_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
+PICTURES_ON_THE_WAY = 8
+"""How many pictures a validation before the end looks at."""
 
 
 @dataclass
@@ -44,48 +43,123 @@ class Position:
         return min(1.0, done)
 
 
-@torch.no_grad()
-def validate(model: torch.nn.Module, pictures: list[Tensor]) -> list[tuple[float, float, float]]:
-    """(quality, bpp, PSNR in dB) with hard rounding and integer arithmetic, on centre crops up to 256 pixels."""
-    was_exact = any(getattr(m, "exact", False) for m in model.modules())
-    model.eval()
-    set_exact(model, True)
-    device = next(model.parameters()).device
-    rows = []
-    for quality in VALIDATION_QUALITIES:
-        bits, decibels = [], []
-        for picture in pictures:
-            side = min(256, *(s // 64 * 64 for s in picture.shape[1:]))
-            top, left = ((s - side) // 2 for s in picture.shape[1:])
-            x = picture[:, top : top + side, left : left + side].unsqueeze(0).to(device).float() / 255
-            bpp, mse, _ = model.rate_distortion(x, torch.full((1,), quality, device=device))
-            bits.append(float(bpp))
-            decibels.append(-10 * math.log10(max(1e-10, float(mse))))
-        rows.append((quality, sum(bits) / len(bits), sum(decibels) / len(decibels)))
-    set_exact(model, was_exact)
-    return rows
+class Trainer:
+    """A model in training: its weights, their average, the optimiser and the random numbers it draws."""
+
+    def __init__(self, recipe: Recipe, pictures: list[Tensor], device: str, saved: dict | None) -> None:
+        warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
+        self.recipe, self.pictures = recipe, pictures
+        self.fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed")
+        self.fabric.seed_everything(recipe.seed, verbose=False)
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.position = Position()
+        model = CompressionModel(recipe.architecture, recipe.quantization)
+        if saved is None:
+            start_from_principal_components(model, recipe, pictures)
+        self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
+        self.average = make_average(self.model, recipe)
+        optimizer = make_optimizer(self.model, recipe)
+        if saved is not None:
+            self.model.load_state_dict(saved["model"])
+            self.average.load_state_dict(saved["average"])
+            optimizer.load_state_dict(saved["optimizer"])
+            self.generator.set_state(saved["crops"])
+            torch.set_rng_state(saved["noise"])
+            self.position = Position(saved["step"], saved["seconds"])
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
+        self.wrapped.mark_forward_method("rate_distortion")
+
+    @property
+    def progress(self) -> float:
+        """The fraction of the training that is done."""
+        return self.position.progress(self.recipe)
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint that the training can go on from."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "crops": self.generator.get_state(),
+            "noise": torch.get_rng_state(),
+            "step": self.position.step,
+            "seconds": self.position.seconds,
+        }
+        save_checkpoint(path, self.recipe, state)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Crops (B, 3, S, S) in [0, 1], and a quality (B,) in [0, 1] for each."""
+        r = self.recipe
+        count, side = (r.late_batch, r.late_crop) if self.progress >= r.late_from else (r.batch, r.crop)
+        x = random_batch(self.pictures, count, side, r.downscale, self.generator)
+        quality = torch.rand(count, generator=self.generator)
+        return x.to(self.fabric.device), quality.to(self.fabric.device)
+
+    def step(self) -> tuple[Tensor, Tensor, Tensor]:
+        """One step of the optimiser: the batch's mean bpp, PSNR in dB, and loss."""
+        began = time.monotonic()
+        recipe, progress = self.recipe, self.progress
+        set_exact(self.model, progress >= recipe.exact_from)
+        set_learning_rates(self.optimizer, recipe, progress)
+        self.model.train()
+        x, quality = self.batch()
+        bpp, mse, extra = self.wrapped.rate_distortion(x, quality, progress)
+        weight = recipe.distortion_weight(quality)
+        balance = (weight / recipe.distortion_weight(0.5)) ** -0.5
+        loss = ((bpp + weight * 255**2 * mse) * balance).mean() + extra
+        self.fabric.backward(loss)
+        norm = self.fabric.clip_gradients(
+            self.wrapped, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
+        )
+        if torch.isfinite(norm):
+            self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.average.update_parameters(self.model)
+        self.position.step += 1
+        self.position.seconds += time.monotonic() - began
+        return bpp.detach().mean(), -10 * torch.log10(mse.detach().clamp(min=1e-10)).mean(), loss.detach()
 
 
-def average_weights(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
-    """The rule of an exponential moving average whose memory grows to ``1 / (1 - decay)`` steps."""
+class Log:
+    """Means over ``LOG_EVERY`` steps, to the progress bar and to a CSV file."""
 
-    @torch.no_grad()
-    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
-        n = float(updates)
-        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, path: Path, bar: Progress, trainer: Trainer) -> None:
+        self.bar, self.trainer = bar, trainer
+        self.task = bar.add_task("training", total=1.0, completed=trainer.progress)
+        is_new = not path.exists()
+        self.file = path.open("a", newline="")
+        self.rows = csv.writer(self.file)
+        if is_new:
+            self.rows.writerow(["step", "seconds", "bpp", "psnr", "loss"])
+        self.restart()
 
-    return update
+    def restart(self) -> None:
+        """Begin the next mean."""
+        self.totals, self.count, self.began = torch.zeros(3), 0, time.monotonic()
+
+    def add(self, figures: tuple[Tensor, Tensor, Tensor]) -> None:
+        """Count one step's (bpp, PSNR, loss)."""
+        self.totals += torch.stack(figures).float().cpu()
+        self.count += 1
+        if self.count < LOG_EVERY:
+            return
+        bpp, decibels, loss = (self.totals / self.count).tolist()
+        speed = self.count / (time.monotonic() - self.began)
+        step, seconds = self.trainer.position.step, self.trainer.position.seconds
+        text = f"step {step}  {speed:.1f} steps/s  {bpp:.3f} bpp  {decibels:.2f} dB"
+        self.bar.update(self.task, completed=self.trainer.progress, description=text)
+        self.rows.writerow([step, f"{seconds:.1f}", f"{bpp:.4f}", f"{decibels:.3f}", f"{loss:.4f}"])
+        self.file.flush()
+        self.restart()
 
 
-def parameter_groups(model: CompressionModel) -> list[dict]:
-    """The parameters in three groups that learn at rates of their own (see ``Recipe.learning_rate_at``)."""
-    groups: dict[str, list[nn.Parameter]] = {"entropy": [], "transform": [], "rotation": []}
-    rotations = {id(p) for m in model.modules() if isinstance(m, Full) for p in m.parameters()}
-    for name, parameter in model.named_parameters():
-        is_transform = name.startswith(("g_a.", "g_s.", "gain.", "inverse_gain."))
-        group = "rotation" if id(parameter) in rotations else "transform" if is_transform else "entropy"
-        groups[group].append(parameter)
-    return [{"name": name, "params": parameters} for name, parameters in groups.items()]
+def read_pictures(data: Path, valid: Path | None, console: Console) -> tuple[list[Tensor], list[Tensor]]:
+    """Pictures to train on and to validate on; without ``valid`` every fiftieth is held out."""
+    pictures, skipped = load_folder(data)
+    console.print(f"{len(pictures)} pictures, {skipped} files skipped")
+    if valid:
+        return pictures, load_folder(valid)[0]
+    return [p for i, p in enumerate(pictures) if i % 50] or pictures, pictures[::50]
 
 
 def train(
@@ -113,52 +187,10 @@ def train(
         recipe, saved = load_checkpoint(checkpoint)
     elif checkpoint.exists():
         raise ValueError(f"{checkpoint}: already there; continue it with --resume or choose another folder")
-    warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-    fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed")
-    fabric.seed_everything(recipe.seed, verbose=False)
-    pictures, skipped = load_folder(data)
-    console.print(f"{len(pictures)} pictures, {skipped} files skipped")
-    held_out = load_folder(valid)[0] if valid else pictures[::50]
-    if not valid and len(pictures) > 1:
-        pictures = [p for i, p in enumerate(pictures) if i % 50] or pictures
-    model = CompressionModel(recipe.architecture, recipe.quantization)
-    position = Position()
-    generator = torch.Generator().manual_seed(recipe.seed)
-    if saved is None:
-        start_from_principal_components(model, recipe, pictures)
-    model = model.to(fabric.device, memory_format=torch.channels_last)
-    average = AveragedModel(model, multi_avg_fn=average_weights(recipe.ema_decay))
-    optimizer = torch.optim.AdamW(
-        parameter_groups(model), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    if saved is not None:
-        model.load_state_dict(saved["model"])
-        average.load_state_dict(saved["average"])
-        optimizer.load_state_dict(saved["optimizer"])
-        generator.set_state(saved["crops"])
-        torch.set_rng_state(saved["noise"])
-        position = Position(saved["step"], saved["seconds"])
-    wrapped, optimizer = fabric.setup(model, optimizer)
-    wrapped.mark_forward_method("rate_distortion")
-    out.mkdir(parents=True, exist_ok=True)
-
-    def save() -> None:
-        save_checkpoint(
-            checkpoint,
-            recipe,
-            {
-                "model": model.state_dict(),
-                "average": average.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "crops": generator.get_state(),
-                "noise": torch.get_rng_state(),
-                "step": position.step,
-                "seconds": position.seconds,
-            },
-        )
+    pictures, held_out = read_pictures(data, valid, console)
 
     def report(validation: list[Tensor]) -> None:
-        for level, rate, decibels in validate(average.module, validation):
+        for level, rate, decibels in validate(trainer.average.module, validation):
             console.print(f"valid  q {100 * level:.0f}  {rate:.3f} bpp  {decibels:.2f} dB")
 
     columns = (
@@ -167,51 +199,19 @@ def train(
         TextColumn("{task.percentage:.1f} %"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as bar, (out / "log.csv").open("a", newline="") as log_file:
-        log = csv.writer(log_file)
-        task = bar.add_task("training", total=1.0, completed=position.progress(recipe))
-        last_save = last_log = time.monotonic()
-        last_step = position.step
-        totals = torch.zeros(2)
-        while (progress := position.progress(recipe)) < 1.0:
-            began = time.monotonic()
-            late = progress >= recipe.late_from
-            set_exact(model, progress >= recipe.exact_from)
-            model.train()
-            batch, crop = (recipe.late_batch, recipe.late_crop) if late else (recipe.batch, recipe.crop)
-            x = random_batch(pictures, batch, crop, recipe.downscale, generator).to(fabric.device)
-            quality = torch.rand(batch, generator=generator).to(fabric.device)
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.learning_rate_at(progress, group["name"])
-            bpp, mse, extra = wrapped.rate_distortion(x, quality, progress)
-            weight = recipe.distortion_weight(quality)
-            loss = ((bpp + weight * 255**2 * mse) * (weight / recipe.distortion_weight(0.5)) ** -0.5).mean() + extra
-            fabric.backward(loss)
-            norm = fabric.clip_gradients(wrapped, optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False)
-            if torch.isfinite(norm):
-                optimizer.step()
-            optimizer.zero_grad()
-            average.update_parameters(model)
-            position.step += 1
-            position.seconds += time.monotonic() - began
-            totals += (
-                torch.stack([bpp.mean(), -10 * torch.log10(mse.clamp(min=1e-10)).mean()]).detach().cpu() / LOG_EVERY
-            )
-            if position.step % LOG_EVERY == 0:
-                speed = (position.step - last_step) / (time.monotonic() - last_log)
-                last_step, last_log = position.step, time.monotonic()
-                text = f"step {position.step}  {speed:.1f} steps/s  {totals[0]:.3f} bpp  {totals[1]:.2f} dB"
-                bar.update(task, completed=progress, description=text)
-                log.writerow(
-                    [position.step, f"{position.seconds:.1f}", f"{totals[0]:.4f}", f"{totals[1]:.3f}", float(loss)]
-                )
-                log_file.flush()
-                totals.zero_()
-            if position.step % VALIDATE_EVERY == 0:
-                report(held_out[:8])
-            if time.monotonic() - last_save > SAVE_EVERY_SECONDS:
-                save()
-                last_save = time.monotonic()
-        save()
+    with flushed_denormals(), Progress(*columns, console=console) as bar:
+        trainer = Trainer(recipe, pictures, device, saved)
+        out.mkdir(parents=True, exist_ok=True)
+        log = Log(out / "log.csv", bar, trainer)
+        saved_at = time.monotonic()
+        while trainer.progress < 1.0:
+            log.add(trainer.step())
+            if trainer.position.step % VALIDATE_EVERY == 0:
+                report(held_out[:PICTURES_ON_THE_WAY])
+            if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
+                trainer.save(checkpoint)
+                saved_at = time.monotonic()
+        log.file.close()
+        trainer.save(checkpoint)
         report(held_out)
     return checkpoint

@@ -62,14 +62,14 @@ def asinh(x: Tensor) -> Tensor:
 class HyperAnalysis(nn.Module):
     """h_a: scaled latents (B, M, h, w), h and w multiples of 4, to hyper-latents (B, N, h/4, w/4).
 
-    Latents enter through asinh: linear near zero, logarithmic far out, because what the hyperprior
-    has to tell is mostly their order of magnitude.
+    Latents enter through asinh (linear near zero, logarithmic far out), with and without their signs:
+    what the hyperprior has to tell is mostly their order of magnitude.
     """
 
     def __init__(self, a: Architecture) -> None:
         super().__init__()
         width = a.hyper_width
-        self.stem = nn.Conv2d(a.latents, width, 1)
+        self.stem = nn.Conv2d(2 * a.latents, width, 1)
         self.depthwise16 = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.down32 = nn.Conv2d(4 * width, width, 1)
         self.depthwise32 = nn.Conv2d(width, width, 3, padding=1, groups=width)
@@ -79,7 +79,8 @@ class HyperAnalysis(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """Analyse ``y`` in units of quantisation steps."""
-        x = functional.leaky_relu(self.stem(asinh(y)), 0.1)
+        x = asinh(y)
+        x = functional.leaky_relu(self.stem(torch.cat([x, x.abs()], dim=1)), 0.1)
         x = self.down32(functional.pixel_unshuffle(self.depthwise16(x), 2))  # (B, width, h/2, w/2)
         x = functional.leaky_relu(x, 0.1)
         return self.down64(functional.pixel_unshuffle(self.depthwise32(x), 2))  # (B, N, h/4, w/4)

@@ -1,0 +1,67 @@
+"""The optimiser's side of training: which parameters learn how fast, and the average that is kept of them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from models.compression_model import CompressionModel
+from models.layers import Full
+from models.recipe import Recipe
+
+
+def parameter_groups(model: CompressionModel) -> list[dict]:
+    """The parameters in three groups that learn at rates of their own (see ``Recipe.learning_rate_at``)."""
+    groups: dict[str, list[nn.Parameter]] = {"entropy": [], "transform": [], "rotation": []}
+    rotations = {id(p) for m in model.modules() if isinstance(m, Full) for p in m.parameters()}
+    for name, parameter in model.named_parameters():
+        is_transform = name.startswith(("g_a.", "g_s.", "gain.", "inverse_gain."))
+        group = "rotation" if id(parameter) in rotations else "transform" if is_transform else "entropy"
+        groups[group].append(parameter)
+    return [{"name": name, "params": parameters} for name, parameters in groups.items()]
+
+
+def make_optimizer(model: CompressionModel, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) over the groups of ``parameter_groups``."""
+    return torch.optim.AdamW(
+        parameter_groups(model), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, recipe: Recipe, progress: float) -> None:
+    """Give every group the rate that ``recipe`` has for it at ``progress`` in [0, 1]."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.learning_rate_at(progress, group["name"])
+
+
+def average_rule(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """An exponential moving average whose memory grows to ``1 / (1 - decay)`` steps."""
+
+    @torch.no_grad()
+    def update(averages: list[Tensor], weights: list[Tensor], updates: Tensor) -> None:
+        n = float(updates)
+        torch._foreach_lerp_(averages, weights, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
+def make_average(model: CompressionModel, recipe: Recipe) -> AveragedModel:
+    """A copy of ``model`` that follows its weights' moving average."""
+    return AveragedModel(model, multi_avg_fn=average_rule(recipe.ema_decay))
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Let the CPU take denormal numbers for zero.
+
+    The gradients of likelihoods are full of them, and cost a quarter of a step's time.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
