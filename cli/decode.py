@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.session import for_each, load_codec, output_path, read_input, session, write_output
+from cli.session import for_each, load_codec, open_input, output_path, session, write_output
 
 DEFAULT_FORMAT = "png"
 
@@ -25,6 +25,15 @@ def pillow_format(extension: str) -> str:
     return kind
 
 
+def parse_region(text: str) -> tuple[int, int, int, int]:
+    """ "X,Y,W,H" to left, top, right, bottom. Raises BadParameter."""
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
+        raise typer.BadParameter(f"{text!r} is not X,Y,W,H in pixels", param_hint="--region")
+    x, y, width, height = map(int, parts)
+    return x, y, x + width, y + height
+
+
 def decode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help=".nic files, or - for standard input.")],
     output: Annotated[str | None, typer.Option("-o", help="A file, a folder, or -.")] = None,
@@ -32,17 +41,32 @@ def decode(
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    region: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Decode only this rectangle.")] = None,
+    salvage: Annotated[bool, typer.Option("--salvage", help="Decode what a damaged file still holds.")] = False,
 ) -> None:
     """Decode .nic files to pictures.  Example: codec decode photo.nic -o photo.png"""
+    from codec.errors import CodecError
+    from codec.pictures import save_options
+
+    rectangle = parse_region(region) if region is not None else None
+    if rectangle and salvage:
+        raise typer.BadParameter("--region and --salvage do not go together")
 
     def work(name: str) -> None:
         target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1)
         kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
-        picture = coder.decode(read_input(name))
+        lost: list[int] = []
+        with open_input(name) as file:
+            if salvage:
+                picture, lost = coder.salvage(file)
+            else:
+                picture = coder.decode(file, region=rectangle)
         buffer = io.BytesIO()
-        picture.save(buffer, kind)
+        picture.save(buffer, kind, **save_options(picture, kind))
         write_output(target, buffer.getvalue(), overwrite)
         session.say(f"{name}: {picture.width}x{picture.height} -> {target}")
+        if lost:
+            raise CodecError(f"{name}: {len(lost)} damaged tiles were filled: {', '.join(map(str, lost))}")
 
     coder = load_codec(model, threads)
     for_each(inputs, work)

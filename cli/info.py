@@ -17,23 +17,32 @@ def info(
     """Say what a .nic file holds.  Example: codec info photo.nic"""
 
     def work() -> None:
+        from collections import Counter
+
         from codec import format
+        from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, unpack
 
         data = read_input(file)
-        header, streams = format.read(data)
+        reader = format.reader(data)
+        header = reader.header
+        methods = Counter(unpack(reader.tile(index), header.alpha).method for index in range(header.tiles))
         facts = {
             "width": header.width,
             "height": header.height,
-            "mode": "L" if header.grey else "RGB",
+            "mode": ("L" if header.grey else "RGB") + "A" * header.alpha,
             "quality": header.quality / 100,
             "model": header.model_id.hex(),
             "version": format.VERSION,
-            "tiles": len(streams),
+            "tiles": header.tiles,
             "tile_size": header.tile_size,
+            "latent_tiles": methods[LATENTS],
+            "webp_tiles": methods[WEBP],
+            "one_colour_tiles": methods[ONE_COLOUR],
+            "metadata": {name: len(content) for name, content in reader.metadata().items()},
             "bytes": len(data),
             "bpp": round(8 * len(data) / (header.width * header.height), 4),
         }
-        lines = [json.dumps(facts)] if as_json else [f"{name:10} {value}" for name, value in facts.items()]
+        lines = [json.dumps(facts)] if as_json else [f"{name:17} {value}" for name, value in facts.items()]
         typer.echo("\n".join(lines))
 
     run_or_exit(work)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import typer
 
@@ -59,14 +60,20 @@ def load_codec(model: str | None, threads: int) -> Codec:
     return loaded[0]
 
 
-def read_input(name: str) -> bytes:
-    """A file's bytes, or standard input's for ``-``. Raises CodecError."""
+def open_input(name: str) -> BinaryIO:
+    """A file opened for reading, or standard input's content for ``-``. Raises CodecError."""
     if name == "-":
-        return sys.stdin.buffer.read()
+        return io.BytesIO(sys.stdin.buffer.read())
     try:
-        return Path(name).read_bytes()
+        return Path(name).open("rb")
     except OSError as error:
         raise CodecError(f"{name}: {error.strerror}") from error
+
+
+def read_input(name: str) -> bytes:
+    """The bytes of an input. Raises CodecError."""
+    with open_input(name) as file:
+        return file.read()
 
 
 def output_path(name: str, out: str | None, suffix: str, several: bool) -> str:

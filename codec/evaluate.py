@@ -13,7 +13,7 @@ from PIL import Image
 from codec.codec import Codec
 from codec.errors import CodecError
 from codec.metrics import bd_rate, ms_ssim, psnr
-from codec.pictures import as_pixels, open_picture
+from codec.pictures import as_picture, open_picture
 
 RIVALS: dict[str, tuple[str, tuple[int, ...], dict]] = {
     "jpeg": ("JPEG", (5, 10, 20, 30, 45, 65, 85, 93), {"optimize": True, "progressive": True}),
@@ -82,7 +82,7 @@ def evaluate(
     jobs = list(_jobs(codec, qualities, against))
     rows = np.zeros((len(paths), len(jobs), 5))
     for i, path in enumerate(paths):
-        pixels = as_pixels(open_picture(path))[0]
+        pixels = as_picture(open_picture(path)).pixels
         picture = Image.fromarray(pixels)
         for j, (_, _, encode, decode) in enumerate(jobs):
             start = time.perf_counter()

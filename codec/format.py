@@ -1,10 +1,12 @@
-"""The .nic file: bytes to a checked header and tile streams, and back. FORMAT.md describes every byte."""
+"""The .nic file: bytes to a checked header, metadata and tiles, and back. FORMAT.md describes every byte."""
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from codec.errors import FormatError
 
@@ -14,10 +16,15 @@ MAX_SIDE = 0xFFFF
 MAX_QUALITY = 10000
 """Quality is stored in hundredths: 0 to 10000."""
 MAX_TILE_EXPONENT = 4
+MAX_CHUNK = 1 << 26
+CHUNKS = {1: "icc", 2: "exif", 3: "xmp"}
+"""The kinds of metadata, by their number in a file."""
 _FIELDS = struct.Struct("<6sBB8sHHH")
 _CRC = struct.Struct("<I")
-HEADER_SIZE = _FIELDS.size + _CRC.size
-_GREY = 0x01
+_CHUNK = struct.Struct("<BI")
+_GREY, _ALPHA, _METADATA = 0x01, 0x02, 0x04
+_SMALLEST_TILE = 5
+"""A tile costs at least its checksum and the byte that says how it is coded."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Header:
     height: int
     quality: int
     grey: bool = False
+    alpha: bool = False
     tile_exponent: int = MAX_TILE_EXPONENT
 
     def __post_init__(self) -> None:
@@ -53,63 +61,130 @@ class Header:
         return -(-self.width // self.tile_size) * -(-self.height // self.tile_size)
 
 
-def _tile_crc(header_crc: int, index: int, stream: bytes) -> int:
+def _crc(header_crc: int, index: int, content: bytes) -> int:
     # Seeded with the header and the place, so that tiles cannot be swapped unnoticed.
-    return zlib.crc32(stream, zlib.crc32(struct.pack("<II", header_crc, index)))
+    return zlib.crc32(content, zlib.crc32(struct.pack("<II", header_crc, index)))
 
 
-def write(header: Header, streams: list[bytes]) -> bytes:
-    """The bytes of a file; ``streams`` holds one coded stream for each tile, row by row."""
-    flags = header.tile_exponent << 4 | (_GREY if header.grey else 0)
+def write(header: Header, tiles: list[bytes], metadata: dict[str, bytes] | None = None) -> bytes:
+    """The bytes of a file.
+
+    Args:
+        tiles: the coded content of each tile, row by row.
+        metadata: the values of ``CHUNKS`` to bytes.
+
+    Raises:
+        FormatError: for metadata of over 64 MiB.
+    """
+    chunks = [(kind, metadata[name]) for kind, name in CHUNKS.items() if metadata and metadata.get(name)]
+    if any(len(content) > MAX_CHUNK for _, content in chunks):
+        raise FormatError(f"metadata of over {MAX_CHUNK >> 20} MiB")
+    flags = header.tile_exponent << 4 | _GREY * header.grey | _ALPHA * header.alpha | _METADATA * bool(chunks)
     fields = _FIELDS.pack(MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.quality)
-    header_crc = zlib.crc32(fields)
-    parts = [fields, _CRC.pack(header_crc)]
-    for index, stream in enumerate(streams):
-        if index + 1 < len(streams):
-            parts.append(struct.pack("<I", len(stream)))
-        parts += [_CRC.pack(_tile_crc(header_crc, index, stream)), stream]
+    table = b"".join(_CHUNK.pack(kind, len(content)) for kind, content in chunks)
+    lengths = struct.pack(f"<{len(tiles) - 1}I", *map(len, tiles[:-1]))
+    head = fields + (bytes([len(chunks)]) + table if chunks else b"") + lengths
+    crc = zlib.crc32(head)
+    parts = [head, _CRC.pack(crc)]
+    for index, content in enumerate([content for _, content in chunks] + tiles):
+        parts += [_CRC.pack(_crc(crc, index, content)), content]
     return b"".join(parts)
 
 
-def read_header(data: bytes) -> Header:
-    """The checked header of a file's first bytes. Raises FormatError when it is not one."""
-    if data[: len(MAGIC)] != MAGIC:
-        damaged = data[:4] == MAGIC[:4]
-        raise FormatError("the file was damaged by a text-mode transfer" if damaged else "not a .nic file")
-    if len(data) < HEADER_SIZE:
-        raise FormatError("the file ends inside its header")
-    _, version, flags, model_id, width, height, quality = _FIELDS.unpack_from(data)
-    if version != VERSION:
-        raise FormatError(f"format version {version}; this program reads version {VERSION}")
-    if zlib.crc32(data[: _FIELDS.size]) != _CRC.unpack_from(data, _FIELDS.size)[0]:
-        raise FormatError("the header is damaged (its checksum does not match)")
-    if flags & 0x0E:
-        raise FormatError("the file uses a feature that this version does not know")
-    return Header(model_id, width, height, quality, bool(flags & _GREY), flags >> 4)
+@dataclass
+class Reader:
+    """A checked header, and access to the parts behind it, each read and checked when it is asked for.
+
+    Raises:
+        FormatError: when the header is damaged, or (unless ``salvage``) the file does not have the length
+            that the header says.
+    """
+
+    file: BinaryIO
+    salvage: bool = False
+    header: Header = field(init=False)
+    bytes_read: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self._size = self.file.seek(0, io.SEEK_END)
+        self.file.seek(0)
+        fields = self._take(min(_FIELDS.size, self._size))
+        if fields[: len(MAGIC)] != MAGIC:
+            damaged = fields[:4] == MAGIC[:4]
+            raise FormatError("the file was damaged by a text-mode transfer" if damaged else "not a .nic file")
+        if len(fields) < _FIELDS.size:
+            raise FormatError("the file ends inside its header")
+        _, version, flags, model_id, width, height, quality = _FIELDS.unpack(fields)
+        if version != VERSION:
+            raise FormatError(f"format version {version}; this program reads version {VERSION}")
+        if flags & 0x08:
+            raise FormatError("the file uses a feature that this version does not know")
+        self.header = Header(model_id, width, height, quality, bool(flags & _GREY), bool(flags & _ALPHA), flags >> 4)
+        self._read_lengths(fields, bool(flags & _METADATA))
+
+    def _read_lengths(self, head: bytes, has_metadata: bool) -> None:
+        kinds: list[int] = []
+        lengths: list[int] = []
+        if has_metadata:
+            head += self._take(1)
+            head += self._take(head[-1] * _CHUNK.size)
+            for kind, length in _CHUNK.iter_unpack(head[_FIELDS.size + 1 :]):
+                kinds.append(kind)
+                lengths.append(length)
+        tiles = self.header.tiles
+        if self._size < len(head) + 4 * tiles:
+            raise FormatError(f"the file is too short for its {tiles} tiles")
+        index = self._take(4 * (tiles - 1))
+        lengths += struct.unpack(f"<{tiles - 1}I", index)
+        self._crc = zlib.crc32(head + index)
+        if _CRC.unpack(self._take(4))[0] != self._crc:
+            raise FormatError("the header is damaged (its checksum does not match)")
+        if len(set(kinds)) != len(kinds) or not set(kinds) <= set(CHUNKS):
+            raise FormatError("the file holds metadata that this version does not know")
+        self._starts = [self.file.tell()]
+        for length in lengths:
+            self._starts.append(self._starts[-1] + 4 + length)
+        self._starts.append(max(self._size, self._starts[-1]))
+        self._chunks = {CHUNKS[kind]: place for place, kind in enumerate(kinds)}
+        if self._starts[-2] + _SMALLEST_TILE > self._size and not self.salvage:
+            raise FormatError("the file is cut short")
+
+    def _take(self, count: int) -> bytes:
+        content = self.file.read(count)
+        self.bytes_read += len(content)
+        if len(content) != count:
+            raise FormatError("the file ends inside its header")
+        return content
+
+    def _part(self, index: int, name: str) -> bytes:
+        start, end = self._starts[index], self._starts[index + 1]
+        if end > self._size or end - start < 4:
+            raise FormatError(f"{name} is cut short")
+        self.file.seek(start)
+        content = self._take(end - start)
+        if _crc(self._crc, index, content[4:]) != _CRC.unpack_from(content)[0]:
+            raise FormatError(f"{name} is damaged (its checksum does not match)")
+        return content[4:]
+
+    def metadata(self) -> dict[str, bytes]:
+        """What the file holds of ``CHUNKS``. Raises FormatError for damage; in salvage, damaged ones are left out."""
+        found = {}
+        for name, place in self._chunks.items():
+            try:
+                found[name] = self._part(place, f"the {name} metadata")
+            except FormatError:
+                if not self.salvage:
+                    raise
+        return found
+
+    def tile(self, index: int) -> bytes:
+        """The coded content of a tile, at least one byte. Raises FormatError for damage."""
+        content = self._part(len(self._chunks) + index, f"tile {index}")
+        if not content:
+            raise FormatError(f"tile {index} is empty")
+        return content
 
 
-def read(data: bytes) -> tuple[Header, list[bytes]]:
-    """The checked header and the tile streams of a file. Raises FormatError for any damage."""
-    header = read_header(data)
-    header_crc = zlib.crc32(data[: _FIELDS.size])
-    # Every tile costs at least its checksum and one byte, all but the last also a length.
-    if len(data) < HEADER_SIZE + 9 * header.tiles - 4:
-        raise FormatError(f"the file is too short for its {header.tiles} tiles")
-    position, streams = HEADER_SIZE, []
-    for index in range(header.tiles):
-        if index + 1 < header.tiles:
-            if len(data) - position < 8:
-                raise FormatError(f"the file ends before tile {index}")
-            length = struct.unpack_from("<I", data, position)[0]
-            position += 4
-        else:
-            length = len(data) - position - 4
-        if length < 0 or length > len(data) - position - 4:
-            raise FormatError(f"the file ends inside tile {index}")
-        expected = _CRC.unpack_from(data, position)[0]
-        stream = data[position + 4 : position + 4 + length]
-        if _tile_crc(header_crc, index, stream) != expected:
-            raise FormatError(f"tile {index} is damaged (its checksum does not match)")
-        streams.append(stream)
-        position += 4 + length
-    return header, streams
+def reader(data: bytes) -> Reader:
+    """A reader of a file in memory."""
+    return Reader(io.BytesIO(data))

@@ -1,23 +1,75 @@
-"""Pictures in: Pillow's many modes, and arrays, to pixels that the transform takes."""
+"""Pictures in and out: Pillow's many modes to the planes that a file holds, and back, with their metadata."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from codec.errors import CodecError, FormatError
 
+_EXIF_PREFIX = b"Exif\x00\x00"
+"""Pillow puts it before EXIF; the file goes without."""
+_TIFF_XMP = 700
+_PILLOW_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
+Note = Callable[[str], None]
+"""Takes one line about something that was done to a picture on the way in."""
 
-def open_picture(source: Path | bytes) -> Image.Image:
-    """Read a picture file, upright and in sRGB. Raises CodecError when it is not a readable picture."""
+
+def silent(_line: str) -> None:
+    """A ``Note`` that nobody hears."""
+
+
+@dataclass
+class Picture:
+    """What a file holds: planes of 8 bits, and metadata byte for byte.
+
+    ``pixels`` is uint8 (H, W, 3), with equal channels where ``grey``; ``alpha`` uint8 (H, W) or None;
+    ``metadata`` maps "icc", "exif" and "xmp" to their bytes.
+    """
+
+    pixels: np.ndarray
+    grey: bool = False
+    alpha: np.ndarray | None = None
+    metadata: dict[str, bytes] = field(default_factory=dict)
+
+    def image(self) -> Image.Image:
+        """As a Pillow image of mode RGB, RGBA, L or LA, with the metadata where Pillow keeps it."""
+        colours = Image.fromarray(np.ascontiguousarray(self.pixels[..., 0] if self.grey else self.pixels))
+        if self.alpha is not None:
+            colours.putalpha(Image.fromarray(self.alpha))
+        for name, content in self.metadata.items():
+            colours.info[_PILLOW_NAMES[name]] = (_EXIF_PREFIX if name == "exif" else b"") + content
+        return colours
+
+
+def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note = silent) -> Image.Image:
+    """Read a picture file.
+
+    Args:
+        first_frame: take the first frame of an animation; without, animations are refused.
+        note: is told what the picture loses on the way.
+
+    Raises:
+        CodecError: when it is not a readable picture.
+    """
     name = source if isinstance(source, Path) else "standard input"
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1 and not first_frame:
+                raise CodecError(f"{name}: an animation of {frames} frames (--first-frame takes the first)")
+            if frames > 1:
+                note(f"the first of {frames} frames")
+            sixteen_bits = any(";16" in str(tile.args) for tile in picture.tile if hasattr(tile, "args"))
+            if sixteen_bits or picture.mode.startswith("I"):
+                note("16 bits a channel are rounded to 8")
             picture.load()
-            return _to_srgb(ImageOps.exif_transpose(picture))
+            return picture
     except UnidentifiedImageError as error:
         raise CodecError(f"{name}: not a picture in a format that Pillow reads") from error
     except Image.DecompressionBombError as error:
@@ -28,29 +80,92 @@ def open_picture(source: Path | bytes) -> Image.Image:
         raise CodecError(f"{name}: a damaged picture ({error})") from error
 
 
-def _to_srgb(picture: Image.Image) -> Image.Image:
+def _converted(picture: Image.Image, target: str) -> Image.Image:
+    """To sRGB (mode ``target``) through the picture's own profile, or as Pillow does where that cannot be read."""
     profile = picture.info.get("icc_profile")
-    if not profile or picture.mode not in ("RGB", "CMYK"):
-        return picture
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        return ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture  # a profile that cannot be read says nothing about the colours
+    if profile:
+        try:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            found = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode=target)
+            if found is not None:
+                return found
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a profile that cannot be read says nothing about the colours
+    return picture.convert(target)
 
 
-def as_pixels(image: Image.Image | np.ndarray) -> tuple[np.ndarray, bool]:
-    """Pixels (H, W, 3) uint8, and whether they are grey. Raises FormatError for what cannot be encoded."""
+def _metadata(picture: Image.Image) -> dict[str, bytes]:
+    found = {}
+    for name, key in _PILLOW_NAMES.items():
+        content = picture.info.get(key)
+        if isinstance(content, bytes) and content.removeprefix(_EXIF_PREFIX):
+            found[name] = content.removeprefix(_EXIF_PREFIX)
+    return found
+
+
+def _stripped(picture: Image.Image, mode: str) -> Image.Image:
+    """Upright and in sRGB, so that it looks the same without its metadata."""
+    upright = ImageOps.exif_transpose(picture)
+    if mode in ("RGB", "L") and upright.info.get("icc_profile"):
+        alpha = upright.getchannel("A") if "A" in upright.getbands() else None
+        upright = _converted(upright.convert(mode), mode)
+        if alpha is not None:
+            upright.putalpha(alpha)
+    return upright
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """Grey of 16 bits (or 32, as far as they hold 16) to 8."""
+    values = np.asarray(picture).astype(np.float64)
+    if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise FormatError(f"pictures of mode {picture.mode} with values beyond 16 bits are not supported")
+    return Image.fromarray(np.rint(values / 257).astype(np.uint8))
+
+
+def as_picture(image: Image.Image | np.ndarray, strip: bool = False) -> Picture:
+    """The planes and metadata of an image, or of an array (H, W, 3) or (H, W) of uint8.
+
+    With ``strip`` the metadata is left out, and orientation and colours are made what they said.
+    Colours beyond RGB and grey (CMYK, Lab) become sRGB through their profile.
+
+    Raises:
+        FormatError: for what cannot be encoded.
+    """
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
             raise FormatError(f"an array {image.shape} of {image.dtype}: expected (H, W, 3) or (H, W) of uint8")
         grey = image.ndim == 2
-        return (np.repeat(image[:, :, None], 3, axis=2) if grey else image), grey
-    if "A" in image.getbands() or "transparency" in image.info:
-        lowest = image.convert("RGBA").getchannel("A").getextrema()[0]
-        if lowest < 255:
-            raise FormatError("the picture is transparent in places; this format version keeps no alpha")
-    if image.mode.startswith("I") or image.mode == "F":
-        raise FormatError(f"pictures of mode {image.mode} (over 8 bits) are not supported; convert to 8 bits first")
-    grey = image.mode in ("1", "L", "LA")
-    return np.asarray(image.convert("L").convert("RGB") if grey else image.convert("RGB")), grey
+        return Picture(np.repeat(image[:, :, None], 3, axis=2) if grey else image, grey)
+    if not all(image.size):
+        raise FormatError("the picture has no pixels")
+    metadata = _metadata(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        image = _eight_bits(image)
+    if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa"):
+        image = _converted(image, "RGB")
+        metadata.pop("icc", None)
+    grey = image.mode in ("1", "L", "LA", "La")
+    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+        image = image.convert("RGBA")
+    if strip:
+        image, metadata = _stripped(image, "L" if grey else "RGB"), {}
+    alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
+    if alpha is not None and alpha.min() == 255:
+        alpha = None
+    colours = image.convert("L").convert("RGB") if grey else image.convert("RGB")
+    return Picture(np.asarray(colours), grey, alpha, metadata)
+
+
+def save_options(image: Image.Image, pillow_format: str) -> dict:
+    """What ``image.save`` must be told so that a file of ``pillow_format`` keeps the metadata."""
+    options = {key: image.info[key] for key in _PILLOW_NAMES.values() if key in image.info}
+    if pillow_format == "PNG" and "xmp" in options:
+        chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
+        options["pnginfo"] = chunks
+    if pillow_format == "TIFF" and "xmp" in options:
+        exif = Image.Exif()  # in TIFF, all of it is one directory
+        exif.load(options.get("exif"))
+        exif[_TIFF_XMP] = options.pop("xmp")
+        options["exif"] = exif
+    return options

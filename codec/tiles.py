@@ -1,40 +1,99 @@
-"""Running a transform over a large array in tiles with a halo, so that memory is bounded and no seam shows."""
+"""The geometry of tiles and blocks, and running a transform over a block with a halo so that no seam shows.
+
+A cell is the square of pixels that belongs to one latent. Tiles are what the entropy coder takes apart;
+blocks, of one or more tiles, are what a transform is run on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+CELL = 16
+"""Pixels on a side of a cell."""
+BLOCK = 64
+"""Cells on a side of a block."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
-def tile_slices(height: int, width: int, size: int) -> Iterator[tuple[slice, slice]]:
-    """The tiles of an array, row by row; those at the right and bottom may be smaller."""
-    for top in range(0, height, size):
-        for left in range(0, width, size):
-            yield slice(top, min(top + size, height)), slice(left, min(left + size, width))
+
+class Area(NamedTuple):
+    """A rectangle of cells: rows top to bottom, columns left to right, the ends excluded."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self.bottom - self.top, self.right - self.left
+
+    def within(self, other: Area) -> tuple[slice, slice]:
+        """As indices into an array that holds ``other``."""
+        return slice(self.top - other.top, self.bottom - other.top), slice(
+            self.left - other.left, self.right - other.left
+        )
+
+    def grown(self, margin: int, limit: Area) -> Area:
+        """With ``margin`` cells more on every side, as far as ``limit`` goes."""
+        wider = Area(self.top - margin, self.left - margin, self.bottom + margin, self.right + margin)
+        return wider.common(limit)
+
+    def common(self, other: Area) -> Area:
+        """What lies in both; a side is not positive when there is nothing."""
+        return Area(
+            max(self.top, other.top),
+            max(self.left, other.left),
+            min(self.bottom, other.bottom),
+            min(self.right, other.right),
+        )
+
+    def times(self, factor: int) -> Area:
+        """The same rectangle in units of a ``factor``-th."""
+        return Area(*(factor * side for side in self))
+
+    def divided(self, size: int) -> Iterator[Area]:
+        """Squares of ``size``, row by row; those at the right and bottom may be smaller."""
+        for top in range(self.top, self.bottom, size):
+            for left in range(self.left, self.right, size):
+                yield Area(top, left, min(top + size, self.bottom), min(left + size, self.right))
 
 
-def run_tiled(
-    transform: Callable[[np.ndarray], np.ndarray],
-    array: np.ndarray,
-    out: np.ndarray,
-    *,
-    cells: tuple[int, int],
-    size: int,
-    halo: int,
-) -> None:
-    """Fill ``out`` (C2, H2, W2) with ``transform`` of ``array`` (C1, H1, W1), tile by tile.
+def overlap(a: Area, b: Area) -> bool:
+    """Whether two areas have a cell in common."""
+    return min(a.common(b).shape) > 0
 
-    Both arrays are divided into the same ``cells`` (rows, columns): a cell is an integer number of
-    positions on a side in either. ``size`` and ``halo`` count cells.
+
+def cells_of(height: int, width: int) -> Area:
+    """The cells of a picture of ``height`` x ``width`` pixels."""
+    return Area(0, 0, -(-height // CELL), -(-width // CELL))
+
+
+def run_with_halo(
+    transform: Callable[[np.ndarray], np.ndarray], array: np.ndarray, block: Area, whole: Area, halo: int
+) -> np.ndarray:
+    """``transform`` of what ``array`` (C, H, W) holds for ``block``, computed with ``halo`` cells around it.
+
+    ``array`` holds the area ``whole``; it and the result have an integer number of positions for each cell.
     """
-    scale_in, scale_out = array.shape[1] // cells[0], out.shape[1] // cells[0]
-    for rows, columns in tile_slices(*cells, size):
-        top, left = max(0, rows.start - halo), max(0, columns.start - halo)
-        bottom, right = min(cells[0], rows.stop + halo), min(cells[1], columns.stop + halo)
-        part = array[:, top * scale_in : bottom * scale_in, left * scale_in : right * scale_in]
-        result = transform(part)
-        inner_top, inner_left = (rows.start - top) * scale_out, (columns.start - left) * scale_out
-        tall, wide = (rows.stop - rows.start) * scale_out, (columns.stop - columns.start) * scale_out
-        target = out[:, rows.start * scale_out :, columns.start * scale_out :][:, :tall, :wide]
-        target[...] = result[:, inner_top : inner_top + tall, inner_left : inner_left + wide]
+    outer = block.grown(halo, whole)
+    scale_in = array.shape[1] // whole.shape[0]
+    rows, columns = outer.times(scale_in).within(whole.times(scale_in))
+    result = transform(array[:, rows, columns])
+    scale_out = result.shape[1] // outer.shape[0]
+    rows, columns = block.times(scale_out).within(outer.times(scale_out))
+    return result[:, rows, columns]
+
+
+def in_parallel(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> list[Result]:
+    """``work`` of each item, in their order, on ``threads`` threads."""
+    items = list(items)
+    if threads == 1 or len(items) < 2:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))

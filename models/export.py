@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from codec import format
-from codec.codec import CELL, Codec
+from codec.codec import Codec
 from codec.latents import decode_latents
 from codec.model_file import read_model, write_model
 from codec.range_coder import table_from_probabilities
 from codec.tables import HYPER_MAX, SCALE_LEVELS, SCALE_MIN
+from codec.tile_content import unpack
+from codec.tiles import cells_of
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
 from models.entropy import LOG_SCALE_STEP
@@ -203,7 +205,7 @@ def self_check(data: bytes, checkpoint: Path) -> None:
     picture = np.kron(noise, np.ones((8, 8, 1), np.uint8))  # 96 x 160
     model, _ = trained_model(checkpoint)
     for quality in (0.0, 50.0, 100.0):
-        encoded, latents = codec.encode_with_latents(picture, quality)
+        encoded, latents = codec.encode_with_latents(picture, quality, fallback=False)
         _, decoded = codec.decode_latents(encoded)
         if not np.array_equal(latents, decoded):
             raise ValueError("self-check failed: the exported model does not decode what it encodes")
@@ -224,6 +226,9 @@ def latents_by_torch(model: CompressionModel, codec: Codec, data: bytes) -> np.n
                 outputs = model.context_steps[int(graph[-1])](tensors["features"], tensors.get("decoded"))
             return [o.float().numpy() for o in outputs]
 
-    header, (stream,) = format.read(data)
-    height, width = -(-header.height // CELL), -(-header.width // CELL)
-    return decode_latents(TorchEngine(), codec.model, stream, header.quality, height, width)
+    reader = format.reader(data)
+    header = reader.header
+    stream = unpack(reader.tile(0), header.alpha).colours
+    return decode_latents(
+        TorchEngine(), codec.model, stream, header.quality, *cells_of(header.height, header.width).shape
+    )

@@ -36,6 +36,40 @@ def test_a_picture_survives_encode_info_and_decode(picture_file, model, tmp_path
     assert run("decode", nic, "-o", png, "--overwrite", *model).returncode == 0
 
 
+def test_metadata_alpha_and_a_region_go_through_the_commands(model, tmp_path):
+    source, nic, png = tmp_path / "a.png", tmp_path / "a.nic", tmp_path / "b.png"
+    alpha = np.full((70, 100, 1), 255, np.uint8)
+    alpha[:9] = 0
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.concatenate([made_picture(100, 70), alpha], axis=2)).save(source, exif=exif)
+    assert run("encode", source, "-o", nic, *model).returncode == 0
+    facts = json.loads(run("info", nic, "--json").stdout)
+    assert facts["mode"] == "RGBA" and facts["metadata"]["exif"] > 0 and facts["tiles"] == 1
+    assert run("decode", nic, "-o", png, *model).returncode == 0
+    with Image.open(png) as decoded:
+        assert decoded.getexif()[0x0112] == 6
+        assert np.array_equal(np.asarray(decoded)[..., 3:], alpha)
+    assert run("decode", nic, "-o", png, "--region", "10,20,30,40", "--overwrite", *model).returncode == 0
+    with Image.open(png) as part:
+        assert part.size == (30, 40)
+    assert "not inside" in failed(run("decode", nic, "-o", tmp_path / "c.png", "--region", "90,20,30,40", *model))
+    assert run("decode", nic, "--region", "1,2,3", *model).returncode == 2
+    stripped = run("encode", source, "-o", "-", "--strip", "--no-fallback", *model)
+    assert json.loads(run("info", "-", "--json", stdin=stripped.stdout).stdout)["width"] == 70
+
+
+def test_salvage_writes_what_is_left_and_says_what_is_not(picture_file, model, tmp_path):
+    nic, png = tmp_path / "a.nic", tmp_path / "b.png"
+    run("encode", picture_file, "-o", nic, *model)
+    nic.write_bytes(nic.read_bytes()[:-1] + b"?")
+    assert "damaged" in failed(run("decode", nic, "-o", png, *model)) and not png.exists()
+    result = run("decode", nic, "-o", png, "--salvage", *model)
+    assert result.returncode == 1 and b"1 damaged tiles were filled: 0" in result.stderr
+    with Image.open(png) as left:
+        assert left.size == (100, 70)
+
+
 def test_standard_input_and_output_work(picture_file, model):
     encoded = run("encode", "-", *model, stdin=picture_file.read_bytes())
     decoded = run("decode", "-", *model, stdin=encoded.stdout)

@@ -1,11 +1,13 @@
+import contextlib
 import dataclasses
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.errors import FormatError
-from codec.format import HEADER_SIZE, Header, read, write
+from codec.format import CHUNKS, Header, reader, write
 
 headers = st.builds(
     Header,
@@ -14,21 +16,31 @@ headers = st.builds(
     height=st.integers(1, 200),
     quality=st.integers(0, 10000),
     grey=st.booleans(),
+    alpha=st.booleans(),
     tile_exponent=st.integers(0, 4),
 )
+metadata = st.dictionaries(st.sampled_from(list(CHUNKS.values())), st.binary(min_size=1, max_size=20))
 HEADER = Header(b"12345678", 130, 70, 5000, tile_exponent=0)
-DATA = write(HEADER, [bytes([i] * (i + 1)) for i in range(HEADER.tiles)])
+METADATA = {"icc": b"profile", "xmp": b"<x/>"}
+DATA = write(HEADER, [bytes([i] * (i + 1)) for i in range(HEADER.tiles)], METADATA)
 
 
-@given(headers, st.data())
-def test_reading_is_the_inverse_of_writing(header, data):
-    streams = [data.draw(st.binary(min_size=1, max_size=20)) for _ in range(header.tiles)]
-    assert read(write(header, streams)) == (header, streams)
+def read(data):
+    """Everything in a file, checked."""
+    found = reader(data)
+    return found.header, [found.tile(i) for i in range(found.header.tiles)], found.metadata()
+
+
+@given(headers, metadata, st.data())
+def test_reading_is_the_inverse_of_writing(header, metadata, data):
+    tiles = [data.draw(st.binary(min_size=1, max_size=20)) for _ in range(header.tiles)]
+    assert read(write(header, tiles, metadata)) == (header, tiles, metadata)
 
 
 def test_a_picture_of_one_tile_costs_at_most_32_bytes_besides_its_stream():
     header = dataclasses.replace(HEADER, tile_exponent=4)
-    assert len(write(header, [b""])) <= 32 - 1  # one byte of the stream counts the escapes
+    # One byte of the tile says how it is coded, and one of its stream counts the escapes.
+    assert len(write(header, [b""])) <= 32 - 2
 
 
 @pytest.mark.parametrize("length", range(len(DATA)))
@@ -48,15 +60,45 @@ def test_one_flipped_bit_anywhere_is_noticed():
 def test_swapped_tiles_are_noticed():
     header = Header(b"12345678", 192, 64, 5000, tile_exponent=0)
     data = write(header, [b"aaaa", b"bbbb", b"c"])
-    first, second = data[HEADER_SIZE : HEADER_SIZE + 12], data[HEADER_SIZE + 12 : HEADER_SIZE + 24]
+    start = data.index(b"aaaa") - 4
+    first, second = data[start : start + 8], data[start + 8 : start + 16]
     with pytest.raises(FormatError, match="tile 0"):
-        read(data[:HEADER_SIZE] + second + first + data[HEADER_SIZE + 24 :])
+        read(data[:start] + second + first + data[start + 16 :])
+
+
+def test_bytes_after_the_end_are_noticed():
+    with pytest.raises(FormatError):
+        read(DATA + b"\0")
 
 
 def test_a_huge_picture_in_a_short_file_is_refused_before_anything_is_allocated():
-    header = Header(b"12345678", 65535, 65535, 5000)
+    header = Header(b"12345678", 65535, 65535, 5000, tile_exponent=0)
     with pytest.raises(FormatError, match="too short"):
         read(write(header, [b"0"]))
+
+
+def test_forged_lengths_are_refused_even_with_a_correct_checksum():
+    import zlib
+
+    lengths_at = 22 + 1 + 5 * len(METADATA)
+    forged = bytearray(DATA)
+    struct.pack_into("<I", forged, lengths_at, 0xFFFFFFFF)
+    end = lengths_at + 4 * (HEADER.tiles - 1)
+    struct.pack_into("<I", forged, end, zlib.crc32(forged[:end]))
+    with pytest.raises(FormatError, match="cut short"):
+        read(bytes(forged))
+
+
+def test_salvage_gives_every_tile_whose_bytes_are_there():
+    damaged = bytearray(DATA[:-2])
+    damaged[DATA.index(b"\x01\x01")] ^= 1
+    found = reader(bytes(damaged))
+    found.salvage = True
+    intact = []
+    for index in range(HEADER.tiles):
+        with contextlib.suppress(FormatError):
+            intact.append(found.tile(index))
+    assert len(intact) == HEADER.tiles - 2 and found.metadata() == METADATA
 
 
 @given(st.binary(max_size=200))

@@ -1,0 +1,151 @@
+"""A file to a picture: the tiles that are needed are taken apart, and blocks synthesised from their latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from codec import format
+from codec.engine import Engine
+from codec.errors import FormatError, LimitError
+from codec.latents import decode_latents
+from codec.model_file import Model
+from codec.pictures import Picture
+from codec.tables import MEAN_SHIFT
+from codec.tile_content import LATENTS, TileContent, unpack
+from codec.tiles import BLOCK, CELL, Area, cells_of, in_parallel, overlap, run_with_halo
+
+MAX_PIXELS = 1 << 28
+
+
+def synthesise_block(
+    engine: Engine, model: Model, latents: np.ndarray, whole: Area, block: Area, header: format.Header
+) -> np.ndarray:
+    """Pixels, uint8 (H, W, 3), of the cells ``block``; ``latents`` (M, h, w) holds the cells ``whole``."""
+    quality = np.array([header.quality / format.MAX_QUALITY], np.float32)
+
+    def synthesise(y_hat: np.ndarray) -> np.ndarray:
+        return engine.run("synthesis", y_hat=y_hat[None] * 2.0**-MEAN_SHIFT, quality=quality)[0][0]
+
+    x_hat = run_with_halo(synthesise, latents, block, whole, model.metadata["synthesis_halo"])
+    return np.nan_to_num(x_hat * 255 + 0.5).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+@dataclass
+class Decoder:
+    """Decodes a region of a file, or all of it.
+
+    Args:
+        region: left, top, right, bottom in pixels; None for the whole picture.
+
+    Raises:
+        LimitError: for a picture that is larger than this reader takes.
+        FormatError: for a region that is not inside the picture.
+    """
+
+    reader: format.Reader
+    engine: Engine
+    model: Model
+    threads: int
+    region: tuple[int, int, int, int] | None = None
+    damaged: list[int] = field(init=False, default_factory=list)
+    """Indices of the tiles that could not be decoded (only where the reader salvages)."""
+
+    def __post_init__(self) -> None:
+        header = self.header = self.reader.header
+        if header.width * header.height > MAX_PIXELS:
+            raise LimitError(f"a picture of {header.width}x{header.height} pixels: this reader takes {MAX_PIXELS}")
+        left, top, right, bottom = self.region or (0, 0, header.width, header.height)
+        if not (0 <= left < right <= header.width and 0 <= top < bottom <= header.height):
+            raise FormatError(f"the region is not inside the picture of {header.width}x{header.height} pixels")
+        self.area = Area(top, left, bottom, right)
+        picture = cells_of(header.height, header.width)
+        self.cells = Area(top // CELL, left // CELL, -(-bottom // CELL), -(-right // CELL))
+        self.outer = self.cells.grown(self.model.metadata["synthesis_halo"], picture)
+        tiles = enumerate(picture.divided(header.tile_size // CELL))
+        self.tiles = [(index, tile) for index, tile in tiles if overlap(tile, self.outer)]
+
+    def decode_tiles(self) -> np.ndarray:
+        """The latents (M, h, w) of the cells ``outer``, zero where a tile has none. Fills ``contents``."""
+        latents = np.zeros((self.model.metadata["latents"], *self.outer.shape), np.float32)
+        self.contents: dict[int, TileContent] = {}
+        # Read one by one (a file has one position), taken apart in parallel.
+        in_parallel(lambda found: self._place(*found, latents), self._unpacked(), self.threads)
+        return latents
+
+    def _unpacked(self) -> list[tuple[int, Area]]:
+        for index, _ in self.tiles:
+            self._unless_damaged(index, lambda i=index: self._unpack(i))
+        return [(index, tile) for index, tile in self.tiles if index in self.contents]
+
+    def _unpack(self, index: int) -> None:
+        self.contents[index] = unpack(self.reader.tile(index), self.header.alpha)
+
+    def _place(self, index: int, tile: Area, latents: np.ndarray) -> None:
+        def decode() -> None:
+            if self.contents[index].method == LATENTS:
+                stream = self.contents[index].colours
+                found = decode_latents(self.engine, self.model, stream, self.header.quality, *tile.shape)
+                both = tile.common(self.outer)
+                latents[(slice(None), *both.within(self.outer))] = found[(slice(None), *both.within(tile))]
+
+        self._unless_damaged(index, decode)
+
+    def _unless_damaged(self, index: int, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except FormatError:
+            if not self.reader.salvage:
+                raise
+            self.contents.pop(index, None)
+            self.damaged.append(index)
+
+    def decode(self) -> Picture:
+        """The picture, or its region. In salvage, damaged tiles get the mean colour of the others."""
+        latents = self.decode_tiles()
+        pixels = np.zeros((*self.cells.times(CELL).shape, 3), np.uint8)
+
+        def fill(block: Area) -> None:
+            methods = {self.contents[i].method for i, tile in self.tiles if i in self.contents and overlap(tile, block)}
+            if LATENTS in methods:
+                rows, columns = block.times(CELL).within(self.cells.times(CELL))
+                pixels[rows, columns] = synthesise_block(
+                    self.engine, self.model, latents, self.outer, block, self.header
+                )
+
+        in_parallel(fill, self.cells.divided(BLOCK), self.threads)
+        rows, columns = self.area.within(self.cells.times(CELL))
+        pixels = pixels[rows, columns]
+        alpha = np.full(self.area.shape, 255, np.uint8) if self.header.alpha else None
+        for index, tile in self.tiles:
+            self._unless_damaged(index, lambda i=index, t=tile: self._paste(i, t, pixels, alpha))
+        self._fill_damaged(pixels)
+        metadata = {} if self.region else self.reader.metadata()
+        return Picture(pixels, self.header.grey, alpha, metadata)
+
+    def _paste(self, index: int, tile: Area, pixels: np.ndarray, alpha: np.ndarray | None) -> None:
+        there = tile.times(CELL).common(Area(0, 0, self.header.height, self.header.width))
+        both = there.common(self.area)
+        if index not in self.contents or min(both.shape) <= 0:
+            return
+        content = self.contents[index]
+        target = both.within(self.area)
+        if content.method != LATENTS:
+            found = np.broadcast_to(content.classical_pixels(*there.shape), (*there.shape, 3))
+            pixels[target] = found[both.within(there)]
+        if alpha is not None:
+            alpha[target] = content.alpha_plane(*there.shape)[both.within(there)]
+
+    def _fill_damaged(self, pixels: np.ndarray) -> None:
+        self.damaged.sort()
+        if not self.damaged:
+            return
+        intact = np.ones(pixels.shape[:2], bool)
+        places = {index: tile for index, tile in self.tiles}
+        for index in self.damaged:
+            both = places[index].times(CELL).common(self.area)
+            if min(both.shape) > 0:
+                intact[both.within(self.area)] = False
+        pixels[~intact] = pixels[intact].mean(axis=0).round() if intact.any() else 128

@@ -1,0 +1,142 @@
+"""A picture to a file: blocks are analysed, tiles coded, decoded again, and replaced where WebP does better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from codec import format
+from codec.classical import better_webp, encode_lossless
+from codec.decoder import synthesise_block
+from codec.engine import Engine
+from codec.latents import encode_latents
+from codec.model_file import Model
+from codec.pictures import Picture
+from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
+from codec.tiles import BLOCK, CELL, Area, cells_of, in_parallel, run_with_halo
+
+SMALL_TILES_FROM = 1 << 22
+"""Pictures of more pixels are coded in tiles of 256 pixels, so that a region of them costs little to decode;
+smaller ones in tiles of 1024, which cost the fewest bytes."""
+
+
+@dataclass
+class _Encoder:
+    engine: Engine
+    model: Model
+    picture: Picture
+    header: format.Header
+    threads: int
+
+    def __post_init__(self) -> None:
+        self.pixels = self.picture.pixels
+        self.cells = cells_of(*self.pixels.shape[:2])
+        self.tile_cells = self.header.tile_size // CELL
+        self.tiles = list(self.cells.divided(self.tile_cells))
+        self.contents: dict[Area, TileContent] = {}
+        self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
+
+    def block_pixels(self, cells: Area) -> np.ndarray:
+        """Pixels (3, H, W) of whole ``cells``, the picture's last row and column repeated beyond its edges."""
+        area = cells.times(CELL)
+        part = self.pixels[area.top : area.bottom, area.left : area.right]
+        missing = [(0, wanted - there) for wanted, there in zip(area.shape, part.shape, strict=False)]
+        return np.pad(part, (*missing, (0, 0)), mode="edge").transpose(2, 0, 1)
+
+    def inside(self, tile: Area) -> tuple[slice, slice]:
+        """The tile's rows and columns of the picture."""
+        area = tile.times(CELL).common(Area(0, 0, *self.pixels.shape[:2]))
+        return slice(area.top, area.bottom), slice(area.left, area.right)
+
+    def encode_block(self, block: Area) -> None:
+        """Code every tile of a block that is not of one colour."""
+        flat = {}
+        for tile in block.divided(self.tile_cells):
+            colours = self.pixels[self.inside(tile)].reshape(-1, 3)
+            flat[tile] = bool((colours == colours[0]).all())
+            if flat[tile]:
+                self.contents[tile] = TileContent(ONE_COLOUR, colours[0].tobytes())
+        if all(flat.values()):
+            return
+        quality = np.array([self.header.quality / format.MAX_QUALITY], np.float32)
+        outer = block.grown(self.model.metadata["analysis_halo"], self.cells)
+        y = run_with_halo(
+            lambda x: self.engine.run("analysis", x=x[None].astype(np.float32) / 255, quality=quality)[0][0],
+            self.block_pixels(outer),
+            block,
+            outer,
+            self.model.metadata["analysis_halo"],
+        )
+        for tile, is_flat in flat.items():
+            if not is_flat:
+                rows, columns = tile.within(block)
+                stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
+                self.contents[tile] = TileContent(LATENTS, stream)
+                self.latents[(slice(None), *tile.within(self.cells))] = decoded
+
+    def replace_in_block(self, block: Area) -> None:
+        """Store the tiles of a block that WebP codes better as WebP."""
+        coded = [tile for tile in block.divided(self.tile_cells) if self.contents[tile].method == LATENTS]
+        if not coded:
+            return
+        found = synthesise_block(self.engine, self.model, self.latents, self.cells, block, self.header)
+        for tile in coded:
+            rows, columns = self.inside(tile)
+            original = self.pixels[rows, columns]
+            top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
+            decoded = found[top : top + original.shape[0], left : left + original.shape[1]]
+            mse = float(np.square(decoded.astype(np.float32) - original).mean())
+            webp = better_webp(original, len(self.contents[tile].colours), mse)
+            if webp is not None:
+                self.contents[tile] = TileContent(WEBP, webp)
+
+    def content(self, tile: Area) -> bytes:
+        """The bytes of a coded tile."""
+        content = self.contents[tile]
+        if content.method != LATENTS:
+            self.latents[(slice(None), *tile.within(self.cells))] = 0
+        if self.picture.alpha is not None:
+            alpha = self.picture.alpha[self.inside(tile)]
+            if alpha.min() < 255:
+                content = content._replace(alpha=encode_lossless(alpha))
+        return content.pack(self.header.alpha)
+
+    def encode(self, fallback: bool) -> bytes:
+        """The bytes of the file."""
+        blocks = list(self.cells.divided(BLOCK))
+        in_parallel(self.encode_block, blocks, self.threads)
+        if fallback:
+            in_parallel(self.replace_in_block, blocks, self.threads)
+        contents = in_parallel(self.content, self.tiles, self.threads)
+        return format.write(self.header, contents, self.picture.metadata)
+
+
+def _without_hidden_colours(picture: Picture) -> Picture:
+    """Pixels that are fully transparent get the mean of those that are not: nobody sees them, but they cost bits."""
+    if picture.alpha is None:
+        return picture
+    hidden = picture.alpha == 0
+    pixels = picture.pixels.copy()
+    pixels[hidden] = 0 if hidden.all() else pixels[~hidden].mean(axis=0).round()
+    return Picture(pixels, picture.grey, picture.alpha, picture.metadata)
+
+
+def encode_picture(
+    engine: Engine, model: Model, picture: Picture, quality: int, *, threads: int, fallback: bool
+) -> tuple[bytes, np.ndarray]:
+    """The bytes of a file at ``quality`` in hundredths, and the latents (M, h, w) that a decoder finds in it."""
+    picture = _without_hidden_colours(picture)
+    height, width = picture.pixels.shape[:2]
+    header = format.Header(
+        model.model_id,
+        width,
+        height,
+        quality,
+        picture.grey,
+        picture.alpha is not None,
+        tile_exponent=2 if height * width > SMALL_TILES_FROM else format.MAX_TILE_EXPONENT,
+    )
+    encoder = _Encoder(engine, model, picture, header, threads)
+    data = encoder.encode(fallback)
+    return data, encoder.latents
