@@ -1,0 +1,52 @@
+"""Wrote the golden files, once: published bits never change, so new cases are added under new names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from conftest import GOLDEN, made_picture
+
+from codec import Codec, encoder
+
+
+def digest(latents: np.ndarray) -> str:
+    """SHA-256 of latents as little-endian 32-bit integers."""
+    return hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest()
+
+
+def cases() -> dict[str, tuple[Image.Image, float, bool, int | None]]:
+    """Name: picture, quality, fallback, and from how many pixels tiles are small."""
+    photo = Image.fromarray(made_picture(100, 70))
+    seen = photo.copy()
+    seen.putalpha(Image.fromarray(np.add.outer(np.arange(70), np.arange(100)).astype(np.uint8)))
+    seen.info.update(icc_profile=b"any bytes", exif=b"Exif\x00\x00of", xmp=b"any kind")
+    blocks = np.kron(np.random.default_rng(0).integers(0, 2, (9, 11, 3), np.uint8) * 255, np.ones((4, 4, 1), np.uint8))
+    return {
+        "rgb": (photo, 50, False, None),
+        "best": (photo, 100, False, None),
+        "grey": (photo.convert("L").crop((0, 0, 33, 17)), 10.25, False, None),
+        "one_pixel": (photo.crop((0, 0, 1, 1)), 70, False, None),
+        "alpha_and_metadata": (seen, 80, False, None),
+        "drawing": (Image.fromarray(blocks), 40, True, None),
+        "tiles": (Image.fromarray(made_picture(530, 270)), 20, False, 0),
+    }
+
+
+if __name__ == "__main__":
+    codec = Codec(str(GOLDEN / "tiny.nicm"), threads=1)
+    expected = {}
+    for name, (image, quality, fallback, small_tiles_from) in cases().items():
+        if small_tiles_from is not None:
+            encoder.SMALL_TILES_FROM = small_tiles_from
+        data, latents = codec.encode_with_latents(image, quality, fallback=fallback)
+        (GOLDEN / f"{name}.nic").write_bytes(data)
+        codec.decode(data).save(GOLDEN / f"{name}.png", optimize=True)
+        expected[name] = digest(latents)
+    (GOLDEN / "latents.json").write_text(json.dumps(expected, indent=1) + "\n")
