@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -96,10 +96,20 @@ def write_output(name: str, data: bytes, overwrite: bool) -> None:
         write_file(Path(name), data, overwrite)
 
 
+def with_progress(inputs: list[str]) -> Iterable[str]:
+    """The inputs one by one, under a progress bar where there are several and a person is looking."""
+    if len(inputs) < 2 or session.quiet or not sys.stderr.isatty():
+        return inputs
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(inputs, description="", console=Console(stderr=True), transient=True)
+
+
 def for_each(inputs: list[str], work: Callable[[str], None]) -> None:
     """Run ``work`` on every input; failures are told at once, and the exit code is 1 if there was any."""
     failed = []
-    for name in inputs:
+    for name in with_progress(inputs):
         try:
             work(name)
         except (CodecError, OSError, MemoryError) as error:

@@ -13,9 +13,18 @@ from codec.errors import CodecError
 def write_file(path: Path, data: bytes, overwrite: bool = False) -> None:
     """Write through a temporary file beside ``path`` and rename it, so no one ever sees half a file.
 
+    A symbolic link stays one: what it points to is replaced. Devices and pipes are written to directly.
+
     Raises:
         CodecError: when the file is there already (without ``overwrite``) or cannot be written.
     """
+    try:
+        path = path.resolve()
+        if path.exists() and not path.is_file():
+            path.write_bytes(data)
+            return
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be written: {error.strerror or error}") from error
     if path.exists() and not overwrite:
         raise CodecError(f"{path}: already there (use --overwrite to replace it)")
     temporary = None

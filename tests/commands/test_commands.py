@@ -1,6 +1,9 @@
 import json
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,6 +99,38 @@ def test_bad_input_is_one_line_and_leaves_nothing_behind(picture_file, model, tm
     assert "cannot be written" in failed(run("encode", picture_file, "-o", "/dev/full/x.nic", *model))
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     assert run("encode", picture_file, "-q", 101, *model).returncode == 2
+
+
+def test_an_interrupted_batch_leaves_no_partial_file(picture_file, model, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    inputs = []
+    for index in range(300):
+        inputs.append(tmp_path / f"{index}.png")
+        inputs[-1].symlink_to(picture_file)
+    command = [sys.executable, "-m", "cli", "encode", *map(str, inputs), "-o", str(out), *map(str, model)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    while not list(out.glob("*.nic")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, messages = process.communicate(timeout=60)
+    names = [path.name for path in out.iterdir()]
+    assert process.returncode not in (0, None) and b"Traceback" not in messages
+    assert 0 < len(names) < 300 and all(name.endswith(".nic") for name in names)
+    for path in out.iterdir():
+        assert run("info", path, "--json").returncode == 0
+        break
+
+
+def test_links_and_devices_stay_what_they_are(picture_file, model, tmp_path):
+    link, target = tmp_path / "link.nic", tmp_path / "target.nic"
+    target.write_bytes(b"old")
+    link.symlink_to(target)
+    assert "already there" in failed(run("encode", picture_file, "-o", link, *model))
+    assert run("encode", picture_file, "-o", link, "--overwrite", *model).returncode == 0
+    assert link.is_symlink() and target.read_bytes().startswith(b"\x89NIC")
+    assert run("encode", picture_file, "-o", "/dev/null", *model).returncode == 0
+    assert not Path("/dev/null").is_file()
 
 
 def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, monkeypatch):

@@ -1,0 +1,42 @@
+"""A short run of the fuzzer in benchmarks/: a picture or one CodecError, whatever the bytes."""
+
+import numpy as np
+import pytest
+from conftest import GOLDEN
+
+from benchmarks.fuzz import damaged, decode_anything, forged
+from codec import Codec
+
+
+@pytest.mark.parametrize("mutate", [damaged, forged])
+@pytest.mark.parametrize("name", ["rgb", "alpha_and_metadata", "drawing", "grey"])
+def test_mutated_files_give_a_picture_or_one_error(tiny, mutate, name):
+    data = (GOLDEN / f"{name}.nic").read_bytes()
+    found = {decode_anything(tiny, mutate(np.random.default_rng(seed), data)) for seed in range(60)}
+    assert "error" in found
+
+
+def test_every_truncation_and_every_flipped_bit_of_a_small_file_is_noticed(tiny):
+    data = (GOLDEN / "grey.nic").read_bytes()
+    for length in range(len(data)):
+        assert decode_anything(tiny, data[:length]) == "error"
+    for position in range(8 * len(data)):
+        flipped = bytearray(data)
+        flipped[position // 8] ^= 1 << position % 8
+        assert decode_anything(tiny, bytes(flipped)) == "error"
+
+
+def test_a_short_file_costs_little_memory(tiny_model_path):
+    import tracemalloc
+
+    from codec import CodecError, format
+
+    codec = Codec(str(tiny_model_path), threads=1)
+    for exponent in range(5):
+        header = format.Header(codec.model.model_id, 1000, 1000, 5000, tile_exponent=exponent)
+        data = format.write(header, [b"\x00\x00abcd"] + [b""] * (header.tiles - 1))[:100]
+        tracemalloc.start()
+        with pytest.raises(CodecError):
+            codec.decode(data)
+        assert tracemalloc.get_traced_memory()[1] < 50 << 20
+        tracemalloc.stop()
