@@ -13,7 +13,10 @@ from cli.session import for_each, load_codec, output_path, read_input, session, 
 def encode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Pictures, or - for standard input.")],
     output: Annotated[str | None, typer.Option("-o", help="A file, a folder, or -.")] = None,
-    quality: Annotated[float, typer.Option("-q", "--quality", min=0, max=100, help="0 small .. 100 best.")] = 50,
+    quality: Annotated[float | None, typer.Option("-q", min=0, max=100, help="0 small .. 100 best; else 50.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="The best quality within so many bytes.")] = None,
+    target_bpp: Annotated[float | None, typer.Option(min=0, help="The same, in bits per pixel.")] = None,
+    min_psnr: Annotated[float | None, typer.Option(help="The smallest file with this PSNR in dB.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -22,8 +25,12 @@ def encode(
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="Never store tiles as WebP.")] = False,
 ) -> None:
     """Encode pictures to .nic files.  Example: codec encode photo.png -q 40"""
+    from codec.codec import DEFAULT_QUALITY
     from codec.model_file import DEFAULT
     from codec.pictures import open_picture
+
+    if sum(wish is not None for wish in (quality, max_bytes, target_bpp, min_psnr)) > 1:
+        raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
 
     def work(name: str) -> None:
         target = output_path(name, output, ".nic", len(inputs) > 1)
@@ -32,9 +39,15 @@ def encode(
             first_frame=first_frame,
             note=lambda line: session.say(f"{name}: {line}"),
         )
-        data = coder.encode(picture, quality, strip=strip, fallback=not no_fallback)
+        pixels = picture.width * picture.height
+        limit = max_bytes if target_bpp is None else int(target_bpp * pixels / 8)
+        options = {"strip": strip, "fallback": not no_fallback}
+        if limit is not None or min_psnr is not None:
+            data = coder.encode_to_fit(picture, max_bytes=limit, min_psnr=min_psnr, **options)
+        else:
+            data = coder.encode(picture, DEFAULT_QUALITY if quality is None else quality, **options)
         write_output(target, data, overwrite)
-        bpp = 8 * len(data) / (picture.width * picture.height)
+        bpp = 8 * len(data) / pixels
         session.say(f"{name}: {picture.width}x{picture.height}, {len(data)} bytes, {bpp:.3f} bpp -> {target}")
 
     coder = load_codec(model or DEFAULT, threads)

@@ -14,8 +14,10 @@ from codec.decoder import Decoder
 from codec.encoder import encode_picture
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError, LimitError
+from codec.metrics import psnr
 from codec.model_file import Model, find_model, load_model
-from codec.pictures import as_picture
+from codec.pictures import Picture, as_picture
+from codec.rate_control import fit_bytes, fit_psnr
 from codec.tiles import BLOCK, CELL
 
 DEFAULT_QUALITY = 50.0
@@ -89,6 +91,35 @@ class Codec:
         """
         return self.encode_with_latents(image, quality, strip=strip, fallback=fallback)[0]
 
+    def encode_to_fit(
+        self,
+        image: Image.Image | np.ndarray,
+        *,
+        max_bytes: int | None = None,
+        min_psnr: float | None = None,
+        strip: bool = False,
+        fallback: bool = True,
+    ) -> bytes:
+        """As ``encode``, at the quality that just fits a limit: ``max_bytes``, or else ``min_psnr`` in dB (RGB).
+
+        Raises:
+            LimitError: when no quality fits; the message says what can be reached.
+        """
+        picture = as_picture(image, strip)
+
+        def encode(quality: int, fallback: bool = False) -> bytes:
+            return self._encode_picture(picture, quality, fallback)[0]
+
+        def measure(data: bytes) -> float:
+            return psnr(picture.pixels, self._decoder(format.reader(data)).decode().pixels)
+
+        if max_bytes is not None:
+            return encode(fit_bytes(encode, max_bytes), fallback)
+        quality = fit_psnr(lambda quality: measure(encode(quality)), min_psnr)
+        data = encode(quality, fallback)
+        # Beside a tile stored as WebP, others lose the latents they leaned on.
+        return data if not fallback or measure(data) >= min_psnr else encode(quality)
+
     def encode_with_latents(
         self,
         image: Image.Image | np.ndarray,
@@ -98,16 +129,16 @@ class Codec:
         fallback: bool = True,
     ) -> tuple[bytes, np.ndarray]:
         """As ``encode``; also the latents that a decoder will find, as ``decode_latents`` gives them."""
-        picture = as_picture(image, strip)
+        if not 0 <= quality <= 100:
+            raise FormatError(f"quality {quality:g} is not from 0 to 100")
+        return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback)
+
+    def _encode_picture(self, picture: Picture, quality: int, fallback: bool) -> tuple[bytes, np.ndarray]:
         height, width = picture.pixels.shape[:2]
         if max(height, width) > format.MAX_SIDE:
             raise LimitError(f"a picture of {width}x{height} pixels: sides go up to {format.MAX_SIDE}")
-        if not 0 <= quality <= 100:
-            raise FormatError(f"quality {quality:g} is not from 0 to 100")
         engine = self._engine(self.model, height, width)
-        return encode_picture(
-            engine, self.model, picture, round(quality * 100), threads=self._threads, fallback=fallback
-        )
+        return encode_picture(engine, self.model, picture, quality, threads=self._threads, fallback=fallback)
 
     def _decoder(self, reader: format.Reader, region: tuple[int, int, int, int] | None = None) -> Decoder:
         header = reader.header

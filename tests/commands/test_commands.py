@@ -62,6 +62,16 @@ def test_metadata_alpha_and_a_region_go_through_the_commands(model, tmp_path):
     assert json.loads(run("info", "-", "--json", stdin=stripped.stdout).stdout)["width"] == 70
 
 
+def test_limits_on_bytes_rate_and_psnr(picture_file, model, tmp_path):
+    nic = tmp_path / "a.nic"
+    for option in (("--max-bytes", 700), ("--target-bpp", 0.8)):
+        assert run("encode", picture_file, "-o", nic, *option, "--overwrite", *model).returncode == 0
+        assert nic.stat().st_size <= 700
+    assert "smallest file" in failed(run("encode", picture_file, "-o", tmp_path / "b.nic", "--max-bytes", 40, *model))
+    assert "best PSNR" in failed(run("encode", picture_file, "-o", tmp_path / "b.nic", "--min-psnr", 90, *model))
+    assert run("encode", picture_file, "-q", 3, "--max-bytes", 4000, *model).returncode == 2
+
+
 def test_salvage_writes_what_is_left_and_says_what_is_not(picture_file, model, tmp_path):
     nic, png = tmp_path / "a.nic", tmp_path / "b.png"
     run("encode", picture_file, "-o", nic, *model)

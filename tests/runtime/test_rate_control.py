@@ -1,0 +1,44 @@
+import math
+
+import numpy as np
+import pytest
+from conftest import made_picture
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec import LimitError
+from codec.metrics import psnr
+from codec.rate_control import fit_bytes, fit_psnr
+
+
+@given(st.floats(6, 12), st.floats(1, 4), st.floats(0.5, 2), st.floats(0.02, 0.98))
+def test_the_search_finds_any_rate_on_any_rising_curve_in_few_trials(start, rise, bend, share):
+    trials = []
+
+    def encode(quality):
+        trials.append(quality)
+        return bytes(round(math.exp(start + rise * (quality / 10000) ** bend)))
+
+    limit = round(math.exp(start + rise * share))
+    size = len(encode(fit_bytes(encode, limit)))
+    assert 0.98 * limit - 1 <= size <= limit and len(trials) <= 10
+
+
+def test_a_limit_above_the_range_gives_the_best_quality_and_one_below_it_an_error():
+    assert fit_bytes(lambda quality: bytes(100 + quality), 50000) == 10000
+    with pytest.raises(LimitError, match="has 100 bytes"):
+        fit_bytes(lambda quality: bytes(100 + quality), 99)
+    assert fit_psnr(lambda quality: 30 + quality / 1000, 20) == 0
+    with pytest.raises(LimitError, match=r"is 40\.00 dB"):
+        fit_psnr(lambda quality: 30 + quality / 1000, 41)
+
+
+def test_a_file_fits_its_limit_and_reaches_its_psnr(tiny):
+    pixels = made_picture(200, 160)
+    low, high = (tiny.encode(pixels, q, fallback=False) for q in (10, 90))
+    limit = (len(low) + len(high)) // 2
+    data = tiny.encode_to_fit(pixels, max_bytes=limit, fallback=False)
+    assert 0.98 * limit <= len(data) <= limit
+    wanted = sum(psnr(pixels, np.asarray(tiny.decode(f))) for f in (low, high)) / 2
+    data = tiny.encode_to_fit(pixels, min_psnr=wanted)
+    assert psnr(pixels, np.asarray(tiny.decode(data))) >= wanted
