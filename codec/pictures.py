@@ -42,9 +42,16 @@ class Picture:
         colours = Image.fromarray(np.ascontiguousarray(self.pixels[..., 0] if self.grey else self.pixels))
         if self.alpha is not None:
             colours.putalpha(Image.fromarray(self.alpha))
-        for name, content in self.metadata.items():
-            colours.info[_PILLOW_NAMES[name]] = (_EXIF_PREFIX if name == "exif" else b"") + content
+        colours.info.update(self.info_of(self.metadata))
         return colours
+
+    @staticmethod
+    def info_of(metadata: dict[str, bytes]) -> dict[str, bytes]:
+        """``metadata`` under the names, and in the form, that Pillow has for them in ``Image.info``."""
+        return {
+            _PILLOW_NAMES[name]: (_EXIF_PREFIX if name == "exif" else b"") + content
+            for name, content in metadata.items()
+        }
 
 
 def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note = silent) -> Image.Image:

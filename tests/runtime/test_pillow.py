@@ -1,0 +1,79 @@
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from conftest import made_picture
+from PIL import Image, UnidentifiedImageError
+
+import codec.pillow
+
+
+@pytest.fixture(autouse=True)
+def small_model(tiny, monkeypatch):
+    monkeypatch.setattr(codec.pillow, "_codec", lambda: tiny)
+
+
+def saved(image=None, **options):
+    buffer = io.BytesIO()
+    (image or Image.fromarray(made_picture(90, 60))).save(buffer, "NIC", **options)
+    return buffer
+
+
+def test_pillow_saves_and_opens_files_by_their_extension(tmp_path):
+    path = tmp_path / "a.nic"
+    Image.fromarray(made_picture(90, 60)).save(path, quality=40, exif=b"Exif\0\0of", xmp=b"<x/>")
+    with Image.open(path) as image:
+        assert (image.format, image.size, image.mode) == ("NIC", (90, 60), "RGB")
+        assert image.info == {"exif": b"Exif\0\0of", "xmp": b"<x/>"}
+        assert np.asarray(image).shape == (60, 90, 3)
+        assert image.getpixel((0, 0)) == tuple(np.asarray(image)[0, 0])
+
+
+def test_pixels_are_decoded_only_when_they_are_asked_for(monkeypatch):
+    buffer = saved()
+    monkeypatch.setattr(codec.pillow, "_codec", lambda: pytest.fail("decoded at once"))
+    assert Image.open(buffer).size == (90, 60)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
+def test_modes_come_back(mode):
+    image = Image.fromarray(made_picture(50, 40)).convert(mode)
+    if "A" in mode:
+        image.putalpha(100)
+    decoded = Image.open(saved(image))
+    assert decoded.mode == mode and decoded.copy().mode == mode
+
+
+def test_metadata_of_the_image_is_kept_unless_left_out():
+    image = Image.fromarray(made_picture(50, 40))
+    image.info["icc_profile"] = b"profile"
+    assert Image.open(saved(image)).info == {"icc_profile": b"profile"}
+    assert Image.open(saved(image, icc_profile=None)).info == {}
+
+
+def test_a_limit_on_bytes_is_kept():
+    assert len(saved(max_bytes=700).getvalue()) <= 700
+    with pytest.raises(OSError, match="smallest file"):
+        saved(max_bytes=40)
+
+
+def test_damage_is_an_error_of_pillows_kind():
+    data = saved().getvalue()
+    with pytest.raises(OSError, match="ends inside its header"):
+        Image.open(io.BytesIO(data[:20]))
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(io.BytesIO(data[:4]))
+    image = Image.open(io.BytesIO(data[:-3]))
+    with pytest.raises(OSError, match="damaged"):
+        image.load()
+
+
+def test_many_threads_can_read_and_write():
+    data = saved().getvalue()
+
+    def round_trip(_):
+        return np.asarray(Image.open(io.BytesIO(data))).tobytes(), saved().getvalue()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert len(set(pool.map(round_trip, range(12)))) == 1
