@@ -1,7 +1,8 @@
 """Draws what the README shows: ``python benchmarks/readme_pictures.py``.
 
-``samples/readme/comparison.png``: a sample by this codec and by JPEG at equal bytes. With ``--curves FILE`` (repeated; the
-JSON of ``codec eval``, or ``{name: {"bpp": [...], "psnr": [...]}}``) also ``samples/readme/rate_distortion.svg``.
+``samples/readme/comparison.png``: a sample by this codec and by JPEG at equal bytes. With ``--curves FILE``
+(repeated; the JSON of ``codec eval``, or ``{name: {"bpp": [...], "psnr": [...]}}``) also
+``samples/readme/rate_distortion.svg``.
 """
 
 from __future__ import annotations

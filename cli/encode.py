@@ -25,7 +25,10 @@ def encode(
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="Never store tiles as WebP.")] = False,
 ) -> None:
     """Encode pictures to .nic files.  Example: codec encode photo.png -q 40"""
+    from PIL import Image
+
     from codec.codec import DEFAULT_QUALITY
+    from codec.decoder import MAX_PIXELS
     from codec.model_file import DEFAULT
     from codec.pictures import open_picture
 
@@ -50,5 +53,6 @@ def encode(
         bpp = 8 * len(data) / pixels
         session.say(f"{name}: {picture.width}x{picture.height}, {len(data)} bytes, {bpp:.3f} bpp -> {target}")
 
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is lower
     coder = load_codec(model or DEFAULT, threads)
     for_each(inputs, work)

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from codec import format
-from codec.decoder import Decoder
+from codec.decoder import MAX_PIXELS, Decoder
 from codec.encoder import encode_picture
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError, LimitError
@@ -87,7 +87,7 @@ class Codec:
 
         Raises:
             FormatError: for a quality or an array that is out of range.
-            LimitError: for a picture with a side over 65535 pixels.
+            LimitError: for a picture with a side over 65535 pixels, or of more than 2**28 pixels.
         """
         return self.encode_with_latents(image, quality, strip=strip, fallback=fallback)[0]
 
@@ -137,6 +137,8 @@ class Codec:
         height, width = picture.pixels.shape[:2]
         if max(height, width) > format.MAX_SIDE:
             raise LimitError(f"a picture of {width}x{height} pixels: sides go up to {format.MAX_SIDE}")
+        if height * width > MAX_PIXELS:
+            raise LimitError(f"a picture of {width}x{height} pixels: readers take {MAX_PIXELS}")
         engine = self._engine(self.model, height, width)
         return encode_picture(engine, self.model, picture, quality, threads=self._threads, fallback=fallback)
 

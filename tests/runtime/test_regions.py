@@ -7,7 +7,7 @@ import pytest
 from conftest import made_picture
 from PIL import Image
 
-from codec import FormatError, encoder, format
+from codec import FormatError, LimitError, encoder, format
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,12 @@ def test_alpha_and_mixed_tiles_of_a_large_picture(tiny):
     assert np.array_equal(decoded[..., 3], alpha) and (decoded[:256, :256, :3] == (1, 2, 3)).all()
     assert np.array_equal(tiny.decode_latents(data)[1], latents)
     assert np.array_equal(np.asarray(tiny.decode(data, region=(250, 250, 400, 400)))[..., 3], alpha[250:400, 250:400])
+
+
+def test_pictures_beyond_the_limits_are_refused_before_anything_is_computed(tiny):
+    row = np.zeros((1, 65536, 3), np.uint8)
+    with pytest.raises(LimitError, match="sides go up to 65535"):
+        tiny.encode(row)
+    many = np.lib.stride_tricks.as_strided(row, (20000, 20000, 3), (0, 0, 1))
+    with pytest.raises(LimitError, match="readers take"):
+        tiny.encode(many)
