@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -28,7 +29,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Say more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Also say how long each input took.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback for an error.")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
@@ -45,6 +46,13 @@ app.command()(export)
 app.command()(models)
 
 
+def options_first(arguments: list[str]) -> list[str]:
+    """The options that work everywhere, which Typer knows only before the command, moved there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    everywhere = [a for a in arguments[:end] if a in ("--quiet", "--verbose", "--debug")]
+    return everywhere + [a for a in arguments[:end] if a not in everywhere] + arguments[end:]
+
+
 def main() -> None:
     """The entry point of the ``codec`` command."""
-    app()
+    app(options_first(sys.argv[1:]))

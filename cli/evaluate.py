@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +14,40 @@ import typer
 from cli.session import run_or_exit, session
 
 
+def print_table(result: dict, anchor: str | None) -> None:
+    """The means of every codec and quality, and the BD-rates against ``anchor``."""
+    typer.echo(f"{'codec':9} {'quality':>7} {'bpp':>7} {'PSNR':>6} {'MS-SSIM':>8} {'enc s':>6} {'dec s':>6}")
+    for name, points in result["codecs"].items():
+        for p in points:
+            similarity = "-" if p["ms_ssim"] is None else f"{p['ms_ssim']:.4f}"
+            typer.echo(
+                f"{name:9} {p['quality']:7g} {p['bpp']:7.3f} {p['psnr']:6.2f} {similarity:>8}"
+                f" {p['encode_s']:6.2f} {p['decode_s']:6.2f}"
+            )
+    for name, percent in result["bd_rate"].items() if anchor else ():
+        if name != anchor:
+            typer.echo(f"BD-rate of {name} against {anchor}: " + ("-" if percent is None else f"{percent:+.1f} %"))
+
+
+def as_csv(rows: list[dict]) -> bytes:
+    """Rows of equal keys as a CSV file."""
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, rows[0])
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures.")],
     qualities: Annotated[str, typer.Option(help="Qualities, with commas.")] = "0,20,40,60,80,100",
-    against: Annotated[str, typer.Option(help="jpeg, webp, avif, jpeg2000, with commas.")] = "",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures there.")] = None,
+    against: Annotated[str, typer.Option(help="jpeg, webp, avif, jxl, jpeg2000, with commas.")] = "",
+    reference: Annotated[list[Path] | None, typer.Option(help="A JSON file of published curves.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures of each picture there.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the JSON file.")] = False,
+    threads: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: one for each core.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Measure bpp, PSNR, MS-SSIM and times.  Example: codec eval photos/ --against jpeg,webp"""
 
@@ -29,6 +58,7 @@ def evaluate(
         from codec.codec import Codec
         from codec.errors import CodecError
         from codec.evaluate import evaluate as measure
+        from codec.evaluate import read_reference
         from codec.files import write_file
         from codec.model_file import DEFAULT
 
@@ -37,25 +67,22 @@ def evaluate(
         except ValueError as error:
             raise CodecError(f"--qualities {qualities!r}: expected numbers with commas") from error
         rivals = [name.strip() for name in against.split(",") if name.strip()]
+        references = {name: points for path in reference or () for name, points in read_reference(path).items()}
         with Progress(console=Console(stderr=True), disable=session.quiet) as bar:
             task = bar.add_task("pictures")
             result = measure(
                 folder,
-                Codec(model or DEFAULT, threads),
+                Codec(model or DEFAULT, threads=1),
                 levels,
                 rivals,
-                lambda i, n: bar.update(task, completed=i, total=n),
+                references=references,
+                workers=threads or os.cpu_count() or 1,
+                done=lambda i, n: bar.update(task, completed=i, total=n),
             )
-        typer.echo(f"{'codec':9} {'quality':>7} {'bpp':>7} {'PSNR':>6} {'MS-SSIM':>8} {'enc s':>6} {'dec s':>6}")
-        for name, points in result["codecs"].items():
-            for p in points:
-                typer.echo(
-                    f"{name:9} {p['quality']:7g} {p['bpp']:7.3f} {p['psnr']:6.2f} {p['ms_ssim']:8.4f}"
-                    f" {p['encode_s']:6.2f} {p['decode_s']:6.2f}"
-                )
-        for name, percent in result["bd_rate"].items() if rivals else ():
-            typer.echo(f"BD-rate of {name} against {rivals[0]}: {percent:+.1f} %")
+        print_table(result, rivals[0] if rivals else None)
         if json_file:
             write_file(json_file, json.dumps(result, indent=1).encode(), overwrite)
+        if csv_file:
+            write_file(csv_file, as_csv(result["pictures"]), overwrite)
 
     run_or_exit(work)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,8 +111,11 @@ def for_each(inputs: list[str], work: Callable[[str], None]) -> None:
     """Run ``work`` on every input; failures are told at once, and the exit code is 1 if there was any."""
     failed = []
     for name in with_progress(inputs):
+        start = time.perf_counter()
         try:
             work(name)
+            if session.verbose:
+                session.say(f"{name}: {time.perf_counter() - start:.2f} s")
         except (CodecError, OSError, MemoryError) as error:
             fail(error if name == "-" or name in str(error) else CodecError(f"{name}: {error}"))
             failed.append(name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import json
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,26 +16,19 @@ from codec.codec import Codec
 from codec.errors import CodecError
 from codec.metrics import bd_rate, ms_ssim, psnr
 from codec.pictures import as_picture, open_picture
+from codec.rivals import RIVALS, check_rivals, rival_decode, rival_encode
 
-RIVALS: dict[str, tuple[str, tuple[int, ...], dict]] = {
-    "jpeg": ("JPEG", (5, 10, 20, 30, 45, 65, 85, 93), {"optimize": True, "progressive": True}),
-    "webp": ("WEBP", (1, 10, 30, 50, 70, 85, 95), {"method": 6}),
-    "avif": ("AVIF", (15, 25, 40, 50, 60, 70, 80, 90), {"speed": 4, "subsampling": "4:4:4"}),
-    "jpeg2000": ("JPEG2000", (24, 28, 32, 36, 40, 44), {"quality_mode": "dB", "irreversible": True}),
-}
-"""Codecs in Pillow: format, qualities (dB for JPEG 2000), and the settings that serve them best."""
+FIGURES = ("bpp", "psnr", "ms_ssim", "encode_s", "decode_s")
+METRICS = ("psnr", "ms_ssim")
 
 
-def rival_encode(name: str, picture: Image.Image, quality: int) -> bytes:
-    """Encode ``picture`` with one of ``RIVALS``. Raises CodecError where Pillow was built without it."""
-    pillow_format, _, settings = RIVALS[name]
-    wanted = {"quality_layers": [quality]} if name == "jpeg2000" else {"quality": quality}
-    buffer = io.BytesIO()
-    try:
-        picture.save(buffer, pillow_format, **settings, **wanted)
-    except (OSError, KeyError, ValueError) as error:
-        raise CodecError(f"Pillow here cannot write {name}: {error}") from error
-    return buffer.getvalue()
+class Job(NamedTuple):
+    """One codec at one quality."""
+
+    codec: str
+    quality: float
+    encode: Callable[[Image.Image], bytes]
+    decode: Callable[[bytes], Image.Image]
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -48,15 +43,67 @@ def find_pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def _jobs(codec: Codec, qualities: list[float], against: list[str]) -> Iterator[tuple[str, float, Callable, Callable]]:
-    def plain_decode(data: bytes) -> Image.Image:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-
+def _jobs(codec: Codec, qualities: list[float], against: list[str]) -> Iterator[Job]:
     for quality in qualities:
-        yield "nic", quality, lambda p, q=quality: codec.encode(p, q), codec.decode
+        yield Job("nic", quality, lambda p, q=quality: codec.encode(p, q), codec.decode)
     for name in against:
-        for quality in RIVALS[name][1]:
-            yield name, quality, lambda p, n=name, q=quality: rival_encode(n, p, q), plain_decode
+        for quality in RIVALS[name].qualities:
+            yield Job(name, quality, lambda p, n=name, q=quality: rival_encode(n, p, q), rival_decode)
+
+
+def measure(path: Path, jobs: list[Job]) -> np.ndarray:
+    """The ``FIGURES`` (jobs, 5) of one picture. Raises CodecError when it cannot be read or coded."""
+    pixels = as_picture(open_picture(path, first_frame=True)).pixels
+    picture = Image.fromarray(pixels)
+    rows = []
+    for job in jobs:
+        start = time.perf_counter()
+        data = job.encode(picture)
+        middle = time.perf_counter()
+        decoded = np.asarray(job.decode(data))
+        end = time.perf_counter()
+        bpp = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
+        rows.append((bpp, psnr(pixels, decoded), ms_ssim(pixels, decoded), middle - start, end - middle))
+    return np.array(rows)
+
+
+def read_reference(path: Path) -> dict[str, list[dict]]:
+    """Published curves: ``{name: {"bpp": [...], "psnr": [...], ...}}`` as points. Raises CodecError."""
+    try:
+        curves = json.loads(path.read_text(encoding="utf-8"))
+        found = {}
+        for name, columns in curves.items():
+            known = {key: [float(v) for v in columns[key]] for key in ("bpp", *METRICS) if key in columns}
+            found[name] = [dict(zip(known, values, strict=True)) for values in zip(*known.values(), strict=True)]
+            if not {"bpp", "psnr"} <= set(known) or not all(p["bpp"] > 0 for p in found[name]):
+                raise ValueError(name)
+    except OSError as error:
+        raise CodecError(f"{path}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise CodecError(f'{path}: not curves of the form {{"name": {{"bpp": [...], "psnr": [...]}}}}') from error
+    return found
+
+
+def _curve(points: list[dict], metric: str) -> list[tuple[float, float]]:
+    return [(p["bpp"], p[metric]) for p in points if p.get(metric) is not None]
+
+
+def bd_rates(codecs: dict[str, list[dict]]) -> dict[str, dict[str, dict[str, float | None]]]:
+    """``[metric][anchor][name]``: how many percent more bits ``name`` needs; None without a common range."""
+    return {
+        metric: {
+            anchor: {
+                name: _number(bd_rate(_curve(reference, metric), _curve(points, metric)), 2)
+                for name, points in codecs.items()
+            }
+            for anchor, reference in codecs.items()
+        }
+        for metric in METRICS
+    }
+
+
+def _number(value: float, digits: int = 5) -> float | None:
+    return round(float(value), digits) if np.isfinite(value) else None
 
 
 def evaluate(
@@ -64,44 +111,50 @@ def evaluate(
     codec: Codec,
     qualities: list[float],
     against: list[str],
+    *,
+    references: dict[str, list[dict]] | None = None,
+    workers: int = 1,
     done: Callable[[int, int], None] = lambda i, n: None,
 ) -> dict:
-    """Measure ``codec`` and the rivals on the pictures in ``folder``.
+    """Measure ``codec`` and the rivals on the pictures in ``folder``, ``workers`` pictures at a time.
 
     Returns ``{"images": N, "codecs": {name: [{"quality", "bpp", "psnr", "ms_ssim", "encode_s", "decode_s"}]},
-    "bd_rate": {name: percent against the first of against}}``. bpp, PSNR (RGB, dB) and MS-SSIM are
-    means over pictures. ``done(i, n)`` is called as pictures are finished.
+    "bd_rate": {name: percent against the first of against}, "bd_rates": see bd_rates, "references": as given,
+    "pictures": [{"picture", "codec", "quality", ...}]}``. bpp, PSNR (RGB, dB) and MS-SSIM are means over
+    pictures; None stands for what is not defined. ``done(i, n)`` is called as pictures are finished.
 
     Raises:
         CodecError: for a folder without pictures, a picture that cannot be read, or an unknown rival.
     """
-    unknown = [name for name in against if name not in RIVALS]
-    if unknown:
-        raise CodecError(f"{unknown[0]} is not one of {', '.join(RIVALS)}")
+    check_rivals(against)
     paths = find_pictures(folder)
     jobs = list(_jobs(codec, qualities, against))
-    rows = np.zeros((len(paths), len(jobs), 5))
-    for i, path in enumerate(paths):
-        pixels = as_picture(open_picture(path)).pixels
-        picture = Image.fromarray(pixels)
-        for j, (_, _, encode, decode) in enumerate(jobs):
-            start = time.perf_counter()
-            data = encode(picture)
-            middle = time.perf_counter()
-            decoded = np.asarray(decode(data))
-            end = time.perf_counter()
-            bpp = 8 * len(data) / (pixels.shape[0] * pixels.shape[1])
-            rows[i, j] = bpp, psnr(pixels, decoded), ms_ssim(pixels, decoded), middle - start, end - middle
-        done(i + 1, len(paths))
-    keys = ("bpp", "psnr", "ms_ssim", "encode_s", "decode_s")
+    rows = []
+    with ThreadPoolExecutor(workers) as pool:
+        for i, found in enumerate(pool.map(lambda path: measure(path, jobs), paths)):
+            rows.append(found)
+            done(i + 1, len(paths))
+    figures = np.array(rows)  # (pictures, jobs, figures)
     codecs: dict[str, list[dict]] = {}
-    for (name, quality, _, _), means in zip(jobs, rows.mean(axis=0), strict=True):
-        point = {"quality": quality, **dict(zip(keys, (round(float(m), 5) for m in means), strict=True))}
-        codecs.setdefault(name, []).append(point)
-    curves = {name: [(p["bpp"], p["psnr"]) for p in points] for name, points in codecs.items()}
-    first = curves[against[0]] if against else curves["nic"]
+    for job, means in zip(jobs, figures.mean(axis=0), strict=True):
+        point = {"quality": job.quality, **dict(zip(FIGURES, map(_number, means), strict=True))}
+        codecs.setdefault(job.codec, []).append(point)
+    pairs = bd_rates({**codecs, **(references or {})})
+    anchor = against[0] if against else "nic"
     return {
         "images": len(paths),
         "codecs": codecs,
-        "bd_rate": {name: round(bd_rate(first, curve), 2) for name, curve in curves.items()},
+        "bd_rate": pairs["psnr"][anchor],
+        "bd_rates": pairs,
+        "references": references or {},
+        "pictures": [
+            {
+                "picture": path.name,
+                "codec": job.codec,
+                "quality": job.quality,
+                **dict(zip(FIGURES, map(_number, values), strict=True)),
+            }
+            for path, of_picture in zip(paths, figures, strict=True)
+            for job, values in zip(jobs, of_picture, strict=True)
+        ],
     }

@@ -174,9 +174,24 @@ def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, monk
 def test_eval_reports_rates_and_bd_rate_against_jpeg(model, tmp_path):
     Image.fromarray(made_picture(192, 180)).save(tmp_path / "a.png")
     out = tmp_path / "out.json"
-    result = run("eval", tmp_path, "--qualities", "0,50,100", "--against", "jpeg,webp", "--json", out, *model)
+    curves = tmp_path / "published.json"
+    curves.write_text(json.dumps({"vtm": {"bpp": [0.1, 0.5, 1, 3], "psnr": [20, 26, 30, 36]}}))
+    rows = tmp_path / "rows.csv"
+    options = ("--qualities", "0,50,100", "--against", "jpeg,webp", "--json", out, "--csv", rows)
+    result = run("eval", tmp_path, *options, "--reference", curves, *model)
     assert result.returncode == 0, result.stderr
     report = json.loads(out.read_text())
     assert report["images"] == 1 and set(report["codecs"]) == {"nic", "jpeg", "webp"}
-    assert report["bd_rate"]["jpeg"] == 0
+    assert report["bd_rate"]["jpeg"] == 0 and report["bd_rates"]["psnr"]["vtm"]["webp"] is not None
     assert set(report["codecs"]["nic"][0]) == {"quality", "bpp", "psnr", "ms_ssim", "encode_s", "decode_s"}
+    assert len(rows.read_text().splitlines()) == 1 + 3 + 8 + 7
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{", '{"a": {"bpp": [1]}}', '{"a": {"bpp": [1, 2], "psnr": [3]}}', '{"a": 3}']
+)
+def test_eval_refuses_what_it_cannot_use(model, tmp_path, content):
+    Image.fromarray(made_picture(20, 20)).save(tmp_path / "a.png")
+    curves = tmp_path / "c.json"
+    curves.write_text(content)
+    assert "not curves" in failed(run("eval", tmp_path, "--quiet", "--reference", curves, *model))

@@ -18,6 +18,13 @@ def test_a_curve_with_twice_the_rate_has_a_bd_rate_of_100_percent():
     assert np.isnan(bd_rate(curve, [(0.1, 40.0), (0.2, 42.0)]))
 
 
+def test_bd_rate_agrees_with_a_published_library():
+    # The example of Bjontegaard's own spreadsheet; the figure is that of bjontegaard 1.3.0 with method="pchip".
+    first = [(686.76, 40.28), (309.58, 37.18), (157.11, 34.24), (85.95, 31.42)]
+    second = [(893.34, 40.39), (407.8, 37.21), (204.93, 34.17), (112.75, 31.24)]
+    assert bd_rate(first, second) == pytest.approx(31.380, abs=0.01)
+
+
 @pytest.mark.skipif(not HAS_TRAIN, reason="pytorch_msssim comes with the extra 'train'")
 def test_ms_ssim_agrees_with_pytorch_msssim():
     import pytorch_msssim
