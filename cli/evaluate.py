@@ -13,6 +13,8 @@ import typer
 
 from cli.session import run_or_exit, session
 
+PICTURES_SHOWN = 4
+
 
 def print_table(result: dict, anchor: str | None) -> None:
     """The means of every codec and quality, and the BD-rates against ``anchor``."""
@@ -38,6 +40,18 @@ def as_csv(rows: list[dict]) -> bytes:
     return buffer.getvalue().encode()
 
 
+def make_report(result: dict, folder: Path, anchor: str | None, model: str) -> str:
+    """The report of ``result`` with the first pictures of ``folder`` at equal bytes by ``anchor`` and ``model``."""
+    from codec.codec import Codec
+    from codec.evaluate import find_pictures
+    from codec.report import compare, report
+
+    codec = Codec(model)
+    paths = find_pictures(folder)[:PICTURES_SHOWN] if anchor else []
+    found = [compare(path, codec, anchor) for path in paths]
+    return report(result, anchor, [comparison for comparison in found if comparison])
+
+
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder of pictures.")],
     qualities: Annotated[str, typer.Option(help="Qualities, with commas.")] = "0,20,40,60,80,100",
@@ -45,6 +59,7 @@ def evaluate(
     reference: Annotated[list[Path] | None, typer.Option(help="A JSON file of published curves.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures of each picture there.")] = None,
+    report_file: Annotated[Path | None, typer.Option("--report", help="Write a page to look at there.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -82,6 +97,9 @@ def evaluate(
         print_table(result, rivals[0] if rivals else None)
         if json_file:
             write_file(json_file, json.dumps(result, indent=1).encode(), overwrite)
+        if report_file:
+            page = make_report(result, folder, rivals[0] if rivals else None, model or DEFAULT)
+            write_file(report_file, page.encode(), overwrite)
         if csv_file:
             write_file(csv_file, as_csv(result["pictures"]), overwrite)
 
