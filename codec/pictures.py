@@ -159,8 +159,10 @@ def as_picture(image: Image.Image | np.ndarray, strip: bool = False) -> Picture:
     alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
-    colours = image.convert("L").convert("RGB") if grey else image.convert("RGB")
-    return Picture(np.asarray(colours), grey, alpha, metadata)
+    if grey:
+        image = image.convert("L")
+    # Not converted without need: that would be another copy of a large picture.
+    return Picture(np.asarray(image if image.mode == "RGB" else image.convert("RGB")), grey, alpha, metadata)
 
 
 def save_options(image: Image.Image, pillow_format: str) -> dict:
