@@ -7,15 +7,19 @@ have correct checksums around wrong content, so that what lies behind the checks
 from __future__ import annotations
 
 import dataclasses
+import io
 import resource
 import sys
 import time
+import warnings
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from codec import Codec, CodecError, format
+from codec.model_file import read_model
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 LIMIT_SECONDS = 2.0
@@ -66,6 +70,30 @@ def forged(rng: np.random.Generator, data: bytes) -> bytes:
     return format.write(header, tiles, metadata)
 
 
+def forged_model(rng: np.random.Generator, data: bytes) -> bytes:
+    """A model file whose zip is sound, but one of whose members is damaged."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    name = list(members)[int(rng.integers(len(members)))]
+    members[name] = damaged(rng, members[name])
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for member, content in members.items():
+            archive.writestr(zipfile.ZipInfo(member), content)
+    return buffer.getvalue()
+
+
+def use_any_model(data: bytes) -> str:
+    """What became of a model file: "works" or "error"."""
+    try:
+        codec = Codec(read_model(data), threads=1)
+        codec.decode(codec.encode(np.arange(48 * 48 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 48, 3)))
+    except CodecError as error:
+        assert "\n" not in str(error)
+        return "error"
+    return "works"
+
+
 def decode_anything(codec: Codec, data: bytes) -> str:
     """What became of a file: "picture" or "error". Raises AssertionError for an error of more than one line."""
     try:
@@ -79,16 +107,22 @@ def decode_anything(codec: Codec, data: bytes) -> str:
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     codec = Codec(str(GOLDEN / "tiny.nicm"), threads=1)
+    model = (GOLDEN / "tiny.nicm").read_bytes()
     originals = [path.read_bytes() for path in sorted(GOLDEN.glob("*.nic")) if path.stem != "tiles"]
+    warnings.simplefilter("error")
     results: Counter[str] = Counter()
     slowest = 0.0
     for seed in range(count):
         rng = np.random.default_rng(seed)
         original = originals[int(rng.integers(len(originals)))]
-        data = damaged(rng, original) if seed % 2 else forged(rng, original)
         start = time.perf_counter()
         try:
-            results[decode_anything(codec, data)] += 1
+            if seed % 50 == 0:
+                results["model " + use_any_model(forged_model(rng, model))] += 1
+            elif seed % 2:
+                results["damaged " + decode_anything(codec, damaged(rng, original))] += 1
+            else:
+                results["forged " + decode_anything(codec, forged(rng, original))] += 1
         except Exception as error:
             raise SystemExit(f"seed {seed}: {error!r}") from error
         slowest = max(slowest, time.perf_counter() - start)

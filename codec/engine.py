@@ -34,7 +34,7 @@ class Engine:
                 if not self._optimize:
                     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
                 self._sessions[graph] = onnxruntime.InferenceSession(
-                    self._model.graphs[graph], options, providers=["CPUExecutionProvider"]
+                    self._model.graphs[graph], options, providers=["CPUExecutionProvider"], enable_fallback=0
                 )
             return self._sessions[graph].run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
         except Exception as error:  # ONNX Runtime has a class for each status, without a common base

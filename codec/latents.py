@@ -44,6 +44,8 @@ def _walk(engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int
         mean, scale_index = (a[0] for a in engine.run(f"context{step}", **inputs))
         if mean.shape != shape or scale_index.shape != shape:
             raise FormatError("the model's context steps do not give one mean and scale for each latent")
+        if not (np.isfinite(mean).all() and np.isfinite(scale_index).all()):
+            raise FormatError("the model's context steps give values that are not numbers")
         positions = _step_positions(*shape, step)
         means = np.concatenate([mean[p].ravel() for p in positions])
         indices = np.concatenate([scale_index[p].ravel() for p in positions])

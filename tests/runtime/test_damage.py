@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import GOLDEN
 
-from benchmarks.fuzz import damaged, decode_anything, forged
+from benchmarks.fuzz import damaged, decode_anything, forged, forged_model, use_any_model
 from codec import Codec
 
 
@@ -14,6 +14,12 @@ def test_mutated_files_give_a_picture_or_one_error(tiny, mutate, name):
     data = (GOLDEN / f"{name}.nic").read_bytes()
     found = {decode_anything(tiny, mutate(np.random.default_rng(seed), data)) for seed in range(60)}
     assert "error" in found
+
+
+def test_forged_models_work_or_give_one_error(tiny_model_path):
+    data = tiny_model_path.read_bytes()
+    found = [use_any_model(forged_model(np.random.default_rng(seed), data)) for seed in range(40)]
+    assert found.count("error") > 20
 
 
 def test_every_truncation_and_every_flipped_bit_of_a_small_file_is_noticed(tiny):

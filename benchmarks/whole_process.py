@@ -1,0 +1,45 @@
+"""Seconds from the shell and back: ``python benchmarks/whole_process.py [PICTURE]``.
+
+Medians over several runs of whole processes: starting, encoding, encoding to a limit, decoding.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+RUNS = 7
+SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
+
+
+def seconds(*arguments: str) -> float:
+    """The median time of ``codec`` with ``arguments``."""
+    taken = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "cli", "--quiet", *arguments], check=True, stdout=subprocess.DEVNULL)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def main() -> None:
+    picture = sys.argv[1] if len(sys.argv) > 1 else str(SAMPLE)
+    with tempfile.TemporaryDirectory() as folder:
+        nic, png = os.path.join(folder, "a.nic"), os.path.join(folder, "a.png")
+        subprocess.run([sys.executable, "-m", "cli", "--quiet", "encode", picture, "-o", nic], check=True)
+        half = os.path.getsize(nic) // 2
+        print(f"start         {seconds('--version'):.2f} s")
+        print(f"info          {seconds('info', nic):.2f} s")
+        print(f"encode        {seconds('encode', picture, '-o', nic, '--overwrite'):.2f} s")
+        print(f"no fallback   {seconds('encode', picture, '-o', nic, '--overwrite', '--no-fallback'):.2f} s")
+        print(f"to half bytes {seconds('encode', picture, '-o', nic, '--overwrite', '--max-bytes', str(half)):.2f} s")
+        print(f"decode        {seconds('decode', nic, '-o', png, '--overwrite'):.2f} s")
+
+
+if __name__ == "__main__":
+    main()
