@@ -195,3 +195,8 @@ def test_eval_refuses_what_it_cannot_use(model, tmp_path, content):
     curves = tmp_path / "c.json"
     curves.write_text(content)
     assert "not curves" in failed(run("eval", tmp_path, "--quiet", "--reference", curves, *model))
+
+
+def test_models_are_listed_with_their_figures():
+    listed = run("models").stdout.decode()
+    assert listed.startswith("base  id ") and "data: " in listed
