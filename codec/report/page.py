@@ -79,6 +79,10 @@ def _summary(result: dict, anchor: str | None) -> str:
         text += f"At equal PSNR, nic needs {', '.join(against)}. "
     if anchor:
         text += f"The table is against {anchor}; figures are Bjontegaard delta rates. "
+    for name in result["codecs"]:
+        if name in RIVALS and RIVALS[name].settings:
+            settings = ", ".join(f"{key}={value}" for key, value in RIVALS[name].settings.items())
+            text += f"Settings of {name}: {settings}. "
     return text + "Times are of one thread, model loaded, several pictures at a time."
 
 

@@ -171,6 +171,31 @@ def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, monk
     assert target.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["kept.nic"]
 
 
+def test_a_disk_that_is_really_full_is_one_line(model, tmp_path):
+    disk, source = tmp_path / "disk", tmp_path / "noise.png"
+    disk.mkdir()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)).save(source)
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=4k", "none", str(disk)]
+    if subprocess.run(mounting, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    try:
+        assert "No space left" in failed(run("encode", source, "-o", disk / "a.nic", "-q", 100, *model))
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_no_colours_where_nobody_sees_them(picture_file, model):
+    for arguments in (["--help"], ["encode", "--help"], ["encode", "none.png", *model], ["info", "none"]):
+        result = run(*arguments)
+        assert b"\x1b[" not in result.stdout + result.stderr
+
+
+def test_every_command_shows_an_example():
+    for command in ("encode", "decode", "info", "eval", "train", "export", "models"):
+        assert b"Example: codec" in run(command, "--help").stdout
+
+
 def test_eval_reports_rates_and_bd_rate_against_jpeg(model, tmp_path):
     Image.fromarray(made_picture(192, 180)).save(tmp_path / "a.png")
     out = tmp_path / "out.json"

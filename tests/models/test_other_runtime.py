@@ -1,4 +1,4 @@
-"""The same latents from an implementation that shares no code with ONNX Runtime: onnx's own, in NumPy."""
+"""The same latents from implementations that share no code with ONNX Runtime: torch, and onnx's own in NumPy."""
 
 import hashlib
 import json
@@ -9,11 +9,14 @@ import pytest
 from conftest import GOLDEN
 from onnx.reference import ReferenceEvaluator
 
-from codec import format
+from codec import Codec, format
 from codec.latents import decode_latents
 from codec.model_file import load_model
 from codec.tile_content import unpack
 from codec.tiles import cells_of
+from models.export import latents_by_torch, trained_model
+
+EXPECTED = json.loads((GOLDEN / "latents.json").read_text())
 
 
 class ReferenceEngine:
@@ -25,12 +28,19 @@ class ReferenceEngine:
 
 
 @pytest.mark.parametrize("name", ["rgb", "grey", "best"])
-def test_golden_files_decode_to_the_same_latents(name):
+def test_golden_files_decode_to_the_same_latents_with_the_torch_networks(name):
+    codec = Codec(str(GOLDEN / "tiny.nicm"), threads=1)
+    model, _ = trained_model(GOLDEN / "tiny.pt")
+    latents = latents_by_torch(model, codec, (GOLDEN / f"{name}.nic").read_bytes())
+    assert hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest() == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", ["rgb", "grey", "best"])
+def test_golden_files_decode_to_the_same_latents_in_numpy(name):
     model = load_model(GOLDEN / "tiny.nicm")
     reader = format.reader((GOLDEN / f"{name}.nic").read_bytes())
     header = reader.header
     stream = unpack(reader.tile(0), header.alpha).colours
     shape = cells_of(header.height, header.width).shape
     latents = decode_latents(ReferenceEngine(model), model, stream, header.quality, *shape)
-    expected = json.loads((GOLDEN / "latents.json").read_text())[name]
-    assert hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest() == expected
+    assert hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest() == EXPECTED[name]

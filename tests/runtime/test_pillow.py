@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from conftest import made_picture
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 import codec.pillow
 
@@ -67,6 +67,18 @@ def test_damage_is_an_error_of_pillows_kind():
     image = Image.open(io.BytesIO(data[:-3]))
     with pytest.raises(OSError, match="damaged"):
         image.load()
+
+
+def test_pillows_parser_takes_a_file_in_pieces_and_says_when_one_is_missing():
+    data = saved().getvalue()
+    parser = ImageFile.Parser()
+    for start in range(0, len(data), 100):
+        parser.feed(data[start : start + 100])
+    assert parser.close().size == (90, 60)
+    parser = ImageFile.Parser()
+    parser.feed(data[:-30])
+    with pytest.raises(OSError, match="damaged|cut short"):
+        parser.close().load()
 
 
 def test_many_threads_can_read_and_write():
