@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 
 import numpy as np
 
@@ -18,24 +19,29 @@ class Engine:
         self._threads = threads or os.cpu_count() or 1
         self._optimize = optimize
         self._sessions: dict = {}
+        self._loading = threading.Lock()
 
     def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
         """The outputs of ``graph`` for float32 ``inputs``. Raises FormatError for a graph that does not run."""
+        try:
+            with self._loading:
+                if graph not in self._sessions:
+                    self._sessions[graph] = self._load(graph)
+            return self._sessions[graph].run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
+        except Exception as error:  # ONNX Runtime has a class for each status, without a common base
+            raise FormatError(f"the model's graph {graph!r} does not run") from error
+
+    def _load(self, graph: str):
         # Read when ONNX Runtime is loaded: without it, a telemetry database appears in the cache folder.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
-        try:
-            if graph not in self._sessions:
-                onnxruntime.disable_telemetry_events()
-                options = onnxruntime.SessionOptions()
-                options.intra_op_num_threads = self._threads
-                options.log_severity_level = 4
-                if not self._optimize:
-                    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-                self._sessions[graph] = onnxruntime.InferenceSession(
-                    self._model.graphs[graph], options, providers=["CPUExecutionProvider"], enable_fallback=0
-                )
-            return self._sessions[graph].run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
-        except Exception as error:  # ONNX Runtime has a class for each status, without a common base
-            raise FormatError(f"the model's graph {graph!r} does not run") from error
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = 4
+        if not self._optimize:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        return onnxruntime.InferenceSession(
+            self._model.graphs[graph], options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
