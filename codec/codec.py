@@ -11,7 +11,7 @@ from PIL import Image
 
 from codec import format
 from codec.decoder import MAX_PIXELS, Decoder
-from codec.encoder import encode_picture
+from codec.encoder import encode_picture, without_hidden_colours
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError, LimitError
 from codec.metrics import psnr
@@ -104,8 +104,11 @@ class Codec:
 
         Raises:
             LimitError: when no quality fits; the message says what can be reached.
+            ValueError: when not exactly one limit is given.
         """
-        picture = as_picture(image, strip)
+        if (max_bytes is None) == (min_psnr is None):
+            raise ValueError("give max_bytes or min_psnr")
+        picture = without_hidden_colours(as_picture(image, strip))
 
         def encode(quality: int, fallback: bool = False) -> bytes:
             return self._encode_picture(picture, quality, fallback)[0]

@@ -112,7 +112,7 @@ class _Encoder:
         return format.write(self.header, contents, self.picture.metadata)
 
 
-def _without_hidden_colours(picture: Picture) -> Picture:
+def without_hidden_colours(picture: Picture) -> Picture:
     """Pixels that are fully transparent get the mean of those that are not: nobody sees them, but they cost bits."""
     if picture.alpha is None:
         return picture
@@ -126,7 +126,7 @@ def encode_picture(
     engine: Engine, model: Model, picture: Picture, quality: int, *, threads: int, fallback: bool
 ) -> tuple[bytes, np.ndarray]:
     """The bytes of a file at ``quality`` in hundredths, and the latents (M, h, w) that a decoder finds in it."""
-    picture = _without_hidden_colours(picture)
+    picture = without_hidden_colours(picture)
     height, width = picture.pixels.shape[:2]
     header = format.Header(
         model.model_id,

@@ -1,0 +1,99 @@
+"""What learned codecs fail on, beside WebP: ``python benchmarks/unseen.py``.
+
+Made-up screenshots, line art, pixel art, gradients, noise and one colour: bytes and PSNR with and without the
+fallback, and the best PSNR that WebP has at no more bytes than ours less the 31 of our header.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from codec import Codec, format
+from codec.classical import decode_webp
+from codec.metrics import psnr
+from codec.tile_content import unpack
+
+HEADER = 31
+METHODS = ("latents", "WebP", "one colour")
+
+
+def screenshot(side: int) -> np.ndarray:
+    """Dark text on white under a coloured bar."""
+    image = Image.new("RGB", (side, side), "white")
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, 0, side, 11), fill=(40, 90, 160))
+    for line in range(1, side // 13):
+        draw.text((4, 13 * line), "The quick brown fox 0123 jumps over the lazy dog", fill=(20, 20, 20))
+    return np.asarray(image)
+
+
+def line_art(side: int) -> np.ndarray:
+    """Thin dark strokes and circles on paper."""
+    image = Image.new("RGB", (side, side), (250, 248, 240))
+    draw = ImageDraw.Draw(image)
+    rng = np.random.default_rng(1)
+    for _ in range(25):
+        draw.line(rng.integers(0, side, 4).tolist(), fill=(10, 10, 30), width=2)
+        x, y = rng.integers(0, side, 2).tolist()
+        draw.ellipse((x, y, x + side // 8, y + side // 8), outline=(120, 0, 0))
+    return np.asarray(image)
+
+
+def pixel_art(side: int) -> np.ndarray:
+    """Squares of 8 pixels in six colours."""
+    rng = np.random.default_rng(2)
+    palette = rng.integers(0, 256, (6, 3), np.uint8)
+    return np.kron(palette[rng.integers(0, 6, (side // 8, side // 8))], np.ones((8, 8, 1), np.uint8))
+
+
+def gradient(side: int) -> np.ndarray:
+    """Two colours that change smoothly, one across and one down."""
+    ramp = np.linspace(0, 255, side)
+    planes = [ramp[None].repeat(side, 0), ramp[:, None].repeat(side, 1), np.full((side, side), 90)]
+    return np.stack(planes, 2).astype(np.uint8)
+
+
+def noise(side: int) -> np.ndarray:
+    """Every value drawn on its own."""
+    return np.random.default_rng(3).integers(0, 256, (side, side, 3), np.uint8)
+
+
+def one_colour(side: int) -> np.ndarray:
+    """One colour."""
+    return np.full((side, side, 3), (12, 80, 200), np.uint8)
+
+
+PICTURES = {f.__name__: f for f in (screenshot, line_art, pixel_art, gradient, noise, one_colour)}
+
+
+def best_webp(pixels: np.ndarray, limit: int) -> float:
+    """The highest PSNR of WebP, with or without loss, in at most ``limit`` bytes; NaN when nothing fits."""
+    best = float("nan")
+    for settings in [{"lossless": True}, *({"quality": q} for q in range(0, 101, 5))]:
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "WEBP", method=4, **settings)
+        if len(buffer.getvalue()) <= limit:
+            best = np.fmax(best, psnr(pixels, decode_webp(buffer.getvalue(), *pixels.shape[:2])))
+    return float(best)
+
+
+def main() -> None:
+    codec = Codec()
+    print(f"{'picture':12} {'q':>3} {'stored as':>10} {'bytes':>8} {'dB':>6} {'no fallback':>18} {'WebP dB':>8}")
+    for name, made in PICTURES.items():
+        pixels = made(512)
+        for quality in (20, 50, 80):
+            data, plain = codec.encode(pixels, quality), codec.encode(pixels, quality, fallback=False)
+            method = METHODS[unpack(format.reader(data).tile(0), False).method]
+            ours, without = (psnr(pixels, np.asarray(codec.decode(d))) for d in (data, plain))
+            print(
+                f"{name:12} {quality:3} {method:>10} {len(data):8} {ours:6.2f} {len(plain):8} B {without:6.2f}"
+                f" {best_webp(pixels, len(data) - HEADER):8.2f}"
+            )
+
+
+if __name__ == "__main__":
+    main()
