@@ -116,12 +116,23 @@ class Codec:
         def measure(data: bytes) -> float:
             return psnr(picture.pixels, self._decoder(format.reader(data)).decode().pixels)
 
-        if max_bytes is not None:
-            return encode(fit_bytes(encode, max_bytes), fallback)
-        quality = fit_psnr(lambda quality: measure(encode(quality)), min_psnr)
+        def fits(data: bytes) -> bool:
+            return measure(data) >= min_psnr if max_bytes is None else len(data) <= max_bytes
+
+        try:
+            if max_bytes is None:
+                quality = fit_psnr(lambda quality: measure(encode(quality)), min_psnr)
+            else:
+                quality = fit_bytes(encode, max_bytes)
+        except LimitError:
+            # Where the network cannot get there, WebP may: on drawings, without loss in few bytes.
+            data = encode(format.MAX_QUALITY if max_bytes is None else 0, fallback)
+            if fits(data):
+                return data
+            raise
         data = encode(quality, fallback)
-        # Beside a tile stored as WebP, others lose the latents they leaned on.
-        return data if not fallback or measure(data) >= min_psnr else encode(quality)
+        # Beside a tile stored as WebP, others lose the latents they leaned on: rarely, that costs the PSNR.
+        return data if not fallback or fits(data) else encode(quality)
 
     def encode_with_latents(
         self,

@@ -6,6 +6,7 @@ from conftest import made_picture
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.unseen import pixel_art
 from codec import LimitError
 from codec.metrics import psnr
 from codec.rate_control import fit_bytes, fit_psnr
@@ -42,3 +43,12 @@ def test_a_file_fits_its_limit_and_reaches_its_psnr(tiny):
     wanted = sum(psnr(pixels, np.asarray(tiny.decode(f))) for f in (low, high)) / 2
     data = tiny.encode_to_fit(pixels, min_psnr=wanted)
     assert psnr(pixels, np.asarray(tiny.decode(data))) >= wanted
+
+
+def test_a_drawing_fits_limits_that_only_webp_meets(tiny):
+    pixels = pixel_art(160)
+    small = len(tiny.encode(pixels, 0))
+    assert len(tiny.encode_to_fit(pixels, max_bytes=small + 10)) <= small + 10
+    assert psnr(pixels, np.asarray(tiny.decode(tiny.encode_to_fit(pixels, min_psnr=90)))) == 100
+    with pytest.raises(LimitError):
+        tiny.encode_to_fit(pixels, min_psnr=90, fallback=False)
