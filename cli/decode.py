@@ -11,6 +11,8 @@ import typer
 from cli.session import for_each, load_codec, open_input, output_path, session, write_output
 
 DEFAULT_FORMAT = "png"
+PNG_LEVEL = 3
+"""Decoded photographs get no smaller at higher levels, only slower to write."""
 
 
 def pillow_format(extension: str) -> str:
@@ -62,7 +64,8 @@ def decode(
             else:
                 picture = coder.decode(file, region=rectangle)
         buffer = io.BytesIO()
-        picture.save(buffer, kind, **save_options(picture, kind))
+        speed = {"compress_level": PNG_LEVEL} if kind == "PNG" else {}
+        picture.save(buffer, kind, **speed, **save_options(picture, kind))
         write_output(target, buffer.getvalue(), overwrite)
         session.say(f"{name}: {picture.width}x{picture.height} -> {target}")
         if lost:

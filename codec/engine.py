@@ -40,6 +40,8 @@ class Engine:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self._threads
         options.log_severity_level = 4
+        # Each graph has threads of its own: those that wait must not take the cores from those that work.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return onnxruntime.InferenceSession(

@@ -71,6 +71,11 @@ def table_from_probabilities(probabilities: np.ndarray) -> Table:
     return Table(frequencies.astype(np.int32))
 
 
+def _grouped(indices: np.ndarray) -> np.ndarray:
+    """The order in which values are coded: by table, in array order where that is equal."""
+    return np.argsort(indices.astype(np.uint16), kind="stable")  # of 16 bits: a radix sort
+
+
 class Encoder:
     """Collects arrays of integers and their tables; gives the bytes."""
 
@@ -80,7 +85,7 @@ class Encoder:
 
     def encode(self, values: np.ndarray, indices: np.ndarray, tables: list[Table]) -> None:
         """Encode ``values`` (N,) int32, each under ``tables[indices[n]]``, ``indices`` (N,)."""
-        order = np.argsort(indices, kind="stable")
+        order = _grouped(indices)
         values, counts = values[order], np.bincount(indices, minlength=len(tables))
         end = 0
         for table, count in zip(tables, counts.tolist(), strict=True):
@@ -117,7 +122,7 @@ class Decoder:
 
     def decode(self, indices: np.ndarray, tables: list[Table]) -> np.ndarray:
         """The values (N,) int32 that were encoded under ``indices`` (N,). Raises FormatError on damage."""
-        order = np.argsort(indices, kind="stable")
+        order = _grouped(indices)
         counts = np.bincount(indices, minlength=len(tables))
         found, end = np.empty(indices.size, np.int32), 0
         for table, count in zip(tables, counts.tolist(), strict=True):
