@@ -81,10 +81,9 @@ def better_webp(pixels: np.ndarray, limit: int, mse: float) -> bytes | None:
         fits = len(data) < limit
         if fits and found <= mse:
             return data
-        # No picture gains more than 6 dB from twice the bytes, or loses less than 1.5 dB from half of them.
-        octaves = math.log2(limit / len(data))
-        reachable = 10 * math.log10(max(found, 1e-9)) - octaves * (6 if octaves > 0 else 1.5)
-        if reachable > 10 * math.log10(max(mse, 1e-9)):
+        # No picture gains more than 6 dB from twice the bytes; fewer of them may lose nothing (noise).
+        gain = 6 * max(0.0, math.log2(limit / len(data)))
+        if 10 * math.log10(max(found, 1e-9)) - gain > 10 * math.log10(max(mse, 1e-9)):
             return None
         low, high = (quality + 1, high) if fits else (low, quality - 1)
         # This picture costs so many times what is typical: the next trial is near the limit.
