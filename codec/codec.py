@@ -18,7 +18,6 @@ from codec.metrics import psnr
 from codec.model_file import Model, find_model, load_model
 from codec.pictures import Picture, as_picture
 from codec.rate_control import fit_bytes, fit_psnr
-from codec.tiles import BLOCK, CELL
 
 DEFAULT_QUALITY = 50.0
 
@@ -53,7 +52,7 @@ class Codec:
 
     def _engine(self, model: Model, height: int, width: int) -> Engine:
         """Pictures of several blocks are computed one thread to a block, others with all threads in each layer."""
-        several = max(height, width) > BLOCK * CELL
+        several = max(height, width) > format.MAX_TILE_SIZE
         threads = 1 if several else self._threads
         key = model.model_id, threads
         if key not in self._engines:

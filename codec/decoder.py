@@ -15,7 +15,7 @@ from codec.model_file import Model
 from codec.pictures import Picture
 from codec.tables import MEAN_SHIFT
 from codec.tile_content import LATENTS, TileContent, unpack
-from codec.tiles import BLOCK, CELL, Area, cells_of, in_parallel, overlap, run_with_halo
+from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap, run_with_halo
 
 MAX_PIXELS = 1 << 28
 
@@ -116,7 +116,7 @@ class Decoder:
                     self.engine, self.model, latents, self.outer, block, self.header
                 )
 
-        in_parallel(fill, self.cells.divided(BLOCK), self.threads)
+        in_parallel(fill, self.cells.divided(block_size(self.header.tile_size // CELL)), self.threads)
         rows, columns = self.area.within(self.cells.times(CELL))
         pixels = pixels[rows, columns]
         alpha = np.full(self.area.shape, 255, np.uint8) if self.header.alpha else None

@@ -14,7 +14,7 @@ from codec.latents import encode_latents
 from codec.model_file import Model
 from codec.pictures import Picture
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
-from codec.tiles import BLOCK, CELL, Area, cells_of, in_parallel, run_with_halo
+from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
 
 SMALL_TILES_FROM = 1 << 22
 """Pictures of more pixels are coded in tiles of 256 pixels, so that a region of them costs little to decode;
@@ -104,7 +104,7 @@ class _Encoder:
 
     def encode(self, fallback: bool) -> bytes:
         """The bytes of the file."""
-        blocks = list(self.cells.divided(BLOCK))
+        blocks = list(self.cells.divided(block_size(self.tile_cells)))
         in_parallel(self.encode_block, blocks, self.threads)
         if fallback:
             in_parallel(self.replace_in_block, blocks, self.threads)

@@ -16,6 +16,7 @@ MAX_SIDE = 0xFFFF
 MAX_QUALITY = 10000
 """Quality is stored in hundredths: 0 to 10000."""
 MAX_TILE_EXPONENT = 4
+MAX_TILE_SIZE = 64 << MAX_TILE_EXPONENT
 MAX_CHUNK = 1 << 26
 CHUNKS = {1: "icc", 2: "exif", 3: "xmp"}
 """The kinds of metadata, by their number in a file."""

@@ -14,8 +14,7 @@ import numpy as np
 
 CELL = 16
 """Pixels on a side of a cell."""
-BLOCK = 64
-"""Cells on a side of a block."""
+_BLOCK = 48
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -62,6 +61,14 @@ class Area(NamedTuple):
         for top in range(self.top, self.bottom, size):
             for left in range(self.left, self.right, size):
                 yield Area(top, left, min(top + size, self.bottom), min(left + size, self.right))
+
+
+def block_size(tile_size: int) -> int:
+    """Cells on a side of a block: a whole tile, or several of those that are small.
+
+    Larger blocks waste less on halos, smaller ones need less memory and keep more threads busy.
+    """
+    return max(tile_size, _BLOCK // tile_size * tile_size)
 
 
 def overlap(a: Area, b: Area) -> bool:
