@@ -28,6 +28,9 @@ def train(
     valid: Annotated[Path | None, typer.Option(help="A folder of pictures to validate on.")] = None,
     hours: Annotated[float, typer.Option(min=0, help="Train for this long instead of the recipe's steps.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    start_from: Annotated[
+        Path | None, typer.Option(metavar="CHECKPOINT", help="Start with the weights of an earlier training.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Train a model on a folder of pictures.  Example: codec train photos/ --out runs/mine"""
@@ -45,7 +48,7 @@ def train(
         if hours:
             chosen = dataclasses.replace(chosen, hours=hours)
         console = Console(stderr=True, quiet=session.quiet)
-        path = run(data, out, chosen, valid=valid, resume=resume, device=device, console=console)
+        path = run(data, out, chosen, valid=valid, resume=resume, start_from=start_from, device=device, console=console)
         session.say(f"checkpoint: {path}")
 
     run_or_exit(work)

@@ -28,6 +28,8 @@ class Compressed(NamedTuple):
     x_hat: Tensor  # (B, 3, H, W), around [0, 1]
     bits: Tensor  # (B,): estimated bits of each picture, latents and hyper-latents
     y_hat: Tensor  # (B, M, H/16, W/16), in quantisation steps
+    coded: Tensor  # as y_hat: residuals, with noise in training, else rounded; or the bits of vectors
+    scale_index: Tensor  # as y_hat: 0 to SCALE_LEVELS - 1, whole numbers in exact arithmetic
     loss: Tensor  # scalar: what the quantizer adds (commitment)
 
 
@@ -55,9 +57,12 @@ class CompressionModel(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             features, hyper_bits = self.code_hyper_latents(z, quality)
-            y_hat, latent_bits, loss = self.code_latents(y, features, progress)
+            y_hat, coded, scale_index, loss = self.code_latents(y, features, progress)
+            is_bits = self.quantizer.counts_bits
+            bits = coded if is_bits else -torch.log2(self.likelihood(coded, scale_index))
+            bits = hyper_bits + bits.sum((1, 2, 3))
         x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
-        return Compressed(x_hat, hyper_bits + latent_bits, y_hat, loss)
+        return Compressed(x_hat, bits, y_hat, coded, scale_index, loss)
 
     def code_hyper_latents(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
         """Round ``z``; give the features of h_s and the bits (B,)."""
@@ -65,10 +70,9 @@ class CompressionModel(nn.Module):
         z_hat = ste_round(z).clamp(-HYPER_MAX, HYPER_MAX)
         return self.h_s(z_hat, quality_level(quality)), -torch.log2(likelihood).sum((1, 2, 3))
 
-    def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise ``y`` step by step; give ``y_hat``, the bits (B,) and the quantizer's loss."""
+    def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Quantise ``y`` step by step; give ``y_hat``, what is coded, scale indices, and the quantizer's loss."""
         masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
-        # What is coded is the residual that the rate is estimated on, or the quantizer's own count of bits.
         y_hat, coded, scale_index = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
         loss = y.new_zeros(())
         parts = features.chunk(STEPS, dim=1)
@@ -79,9 +83,8 @@ class CompressionModel(nn.Module):
             y_hat = y_hat + mask * quantized.values
             scale_index = scale_index + mask * step_scale
             loss = loss + quantized.loss
-            coded = coded + mask * (quantized.residual if quantized.bits is None else quantized.bits)
-        bits = -torch.log2(self.likelihood(coded, scale_index)) if quantized.bits is None else coded
-        return y_hat, bits.sum((1, 2, 3)), loss
+            coded = coded + mask * quantized.coded
+        return y_hat, coded, scale_index, loss
 
     def rate_distortion(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Bits per pixel (B,), mean squared error (B,) in units of a full range of 1, and the quantizer's loss."""

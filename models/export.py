@@ -15,18 +15,14 @@ from codec import format
 from codec.codec import Codec
 from codec.latents import decode_latents
 from codec.model_file import read_model, write_model
-from codec.range_coder import table_from_probabilities
-from codec.tables import HYPER_MAX, SCALE_LEVELS, SCALE_MIN
 from codec.tile_content import unpack
 from codec.tiles import cells_of
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
-from models.entropy import LOG_SCALE_STEP
 from models.integer import IntegerConv2d, set_exact
+from models.symbol_tables import frequency_tables
 
 OPSET = 17
-TAIL = 2.0**-18
-"""Values less likely than this are left to the escape."""
 
 
 class _ScaledAnalysis(nn.Module):
@@ -60,32 +56,6 @@ def trained_model(checkpoint: Path) -> tuple[CompressionModel, dict]:
 def prove_exact(model: nn.Module) -> dict[str, float]:
     """The bound that each integer layer reaches, by name. Raises ValueError when one is not below 2**24."""
     return {name: m.proof() for name, m in model.named_modules() if isinstance(m, IntegerConv2d)}
-
-
-@torch.no_grad()
-def frequency_tables(model: CompressionModel) -> dict[str, list[list[int]]]:
-    """Integer frequencies for every scale index and every hyper-latent channel."""
-    scales = SCALE_MIN * torch.exp(torch.arange(SCALE_LEVELS, dtype=torch.float64) * LOG_SCALE_STEP)
-    scale_tables = []
-    for scale in scales:
-        edges = torch.arange(4096, dtype=torch.float64) - 0.5
-        upper_tail = torch.special.ndtr(-edges / scale)  # (4096,): P(X > k - 1/2)
-        radius = max(1, int((upper_tail > TAIL).sum()) - 1)
-        positive = upper_tail[1 : radius + 1] - upper_tail[2 : radius + 2]
-        centre = (1 - 2 * upper_tail[1]).reshape(1)
-        outside = 2 * upper_tail[radius + 1].reshape(1)
-        scale_tables.append(torch.cat([positive.flip(0), centre, positive, outside]))
-    values = torch.arange(-HYPER_MAX, HYPER_MAX + 1, dtype=torch.float32)
-    channels = model.architecture.hyper_latents
-    _, likelihood = model.hyper_prior(values.reshape(1, 1, -1).expand(1, channels, -1).contiguous(), training=False)
-    hyper_tables = []
-    for row in likelihood[0].double():
-        likely = values[row > TAIL].abs()
-        radius = max(1, int(likely.max()) if len(likely) else 1)
-        inside = row[HYPER_MAX - radius : HYPER_MAX + radius + 1]
-        hyper_tables.append(torch.cat([inside, (row.sum() - inside.sum()).clamp(min=TAIL).reshape(1)]))
-    tables = {"scale": scale_tables, "hyper": hyper_tables}
-    return {n: [table_from_probabilities(r.numpy()).frequencies.tolist() for r in rows] for n, rows in tables.items()}
 
 
 def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> bytes:
@@ -186,9 +156,10 @@ def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
         "hours": round(state["seconds"] / 3600, 3),
         "exactness": prove_exact(model),
         "recipe": dataclasses.asdict(recipe),
+        "started_from": state.get("started_from"),
         "card": card or {},
     }
-    tables = frequency_tables(model)
+    tables = frequency_tables(model, state.get("counts"))
     data = write_model(metadata, export_graphs(model), tables)
     self_check(data, checkpoint)
     return data

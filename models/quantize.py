@@ -60,10 +60,8 @@ class Quantized(NamedTuple):
 
     values: Tensor
     """What the context model and the synthesis see, same shape as the latent."""
-    residual: Tensor | None
-    """``y - mean`` as the rate is estimated on it; None where the quantizer counts its own bits."""
-    bits: Tensor | None
-    """Bits for each element (same shape as the latent), from quantizers that count their own."""
+    coded: Tensor
+    """``y - mean`` as the rate is estimated on it, or, from quantizers that count their own, each element's bits."""
     loss: Tensor
     """A scalar for the optimiser (commitment); zero for scalar quantisation."""
 
@@ -81,6 +79,8 @@ class ScalarQuantizer(nn.Module):
     Outside training every mode rounds.
     """
 
+    counts_bits = False
+
     def __init__(self, mode: str) -> None:
         super().__init__()
         if mode not in SCALAR_MODES:
@@ -93,7 +93,7 @@ class ScalarQuantizer(nn.Module):
         no_loss = y.new_zeros(())
         if not self.training or self.mode == "ste":
             rounded = ste_round(residual)
-            return Quantized(mean + rounded, rounded, None, no_loss)
+            return Quantized(mean + rounded, rounded, no_loss)
         noisy = residual + uniform_noise_like(residual)
         if self.mode == "noise":
             values = mean + noisy
@@ -101,11 +101,13 @@ class ScalarQuantizer(nn.Module):
             values = mean + ste_round(residual)
         else:
             values = mean + soft_round(residual, alpha=1.0 + 11.0 * progress)
-        return Quantized(values, noisy, None, no_loss)
+        return Quantized(values, noisy, no_loss)
 
 
 class ResidualVectorQuantizer(nn.Module):
     """The latent's residual ``y - mean``, cut along channels into short vectors, each sent as an index."""
+
+    counts_bits = True
 
     def __init__(self, assignment: str, codewords: int = 256, dim: int = 4) -> None:
         super().__init__()
@@ -120,7 +122,7 @@ class ResidualVectorQuantizer(nn.Module):
         found = self.codebook(vectors, temperature=max(0.1, 1.0 - progress))
         values = found.vectors.permute(0, 1, 4, 2, 3).reshape(y.shape)
         bits = (found.bits / self.dim).unsqueeze(2).expand_as(residual).reshape(y.shape)
-        return Quantized(mean + values, None, bits, found.loss)
+        return Quantized(mean + values, bits, found.loss)
 
 
 SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")

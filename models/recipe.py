@@ -36,6 +36,7 @@ class Recipe:
     late_crop: int = 192
     late_from: float = 0.85
     exact_from: float = 0.6
+    optimizer: str = "adamw"
     learning_rate: float = 2e-3
     warmup: float = 0.01
     transforms_from: float = 0.02
@@ -56,6 +57,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.quantization not in MODES:
             raise ValueError(f"recipe: quantization {self.quantization!r} is not one of {', '.join(MODES)}")
+        if self.optimizer not in ("adamw", "soap"):
+            raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
         if self.crop % 64 or self.late_crop % 64:
             raise ValueError("recipe: crops must be multiples of 64 pixels")
         if not 0 < self.lambda_min < self.lambda_max:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import time
 import warnings
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from models.integer import set_exact
 from models.optimize import flushed_denormals, make_average, make_optimizer, set_learning_rates
 from models.recipe import Recipe
 from models.start import start_from_principal_components
+from models.symbol_tables import count_symbols
 from models.validate import validate
 
 LOG_EVERY = 50
@@ -46,7 +48,9 @@ class Position:
 class Trainer:
     """A model in training: its weights, their average, the optimiser and the random numbers it draws."""
 
-    def __init__(self, recipe: Recipe, pictures: list[Tensor], device: str, saved: dict | None) -> None:
+    def __init__(
+        self, recipe: Recipe, pictures: list[Tensor], device: str, saved: dict | None, earlier: Path | None
+    ) -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
         self.recipe, self.pictures = recipe, pictures
         self.fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed")
@@ -54,7 +58,11 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.position = Position()
         model = CompressionModel(recipe.architecture, recipe.quantization)
-        if saved is None:
+        self.counts: Tensor | None = None
+        self.started_from: dict | None = None
+        if earlier is not None:
+            self.started_from = load_weights(model, earlier)
+        elif saved is None:
             start_from_principal_components(model, recipe, pictures)
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
         self.average = make_average(self.model, recipe)
@@ -66,6 +74,7 @@ class Trainer:
             self.generator.set_state(saved["crops"])
             torch.set_rng_state(saved["noise"])
             self.position = Position(saved["step"], saved["seconds"])
+            self.started_from = saved.get("started_from")
         self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
         self.wrapped.mark_forward_method("rate_distortion")
 
@@ -84,8 +93,17 @@ class Trainer:
             "noise": torch.get_rng_state(),
             "step": self.position.step,
             "seconds": self.position.seconds,
+            "counts": self.counts,
+            "started_from": self.started_from,
         }
         save_checkpoint(path, self.recipe, state)
+
+    def count_symbols(self) -> None:
+        """Count what the average, as it stands now, codes of the pictures: export fits its tables to it."""
+        if not self.model.quantizer.counts_bits:
+            average = self.average.module.eval()
+            set_exact(average, True)
+            self.counts = count_symbols(average, self.pictures, self.recipe.seed)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Crops (B, 3, S, S) in [0, 1], and a quality (B,) in [0, 1] for each."""
@@ -118,6 +136,24 @@ class Trainer:
         self.position.step += 1
         self.position.seconds += time.monotonic() - began
         return bpp.detach().mean(), -10 * torch.log10(mse.detach().clamp(min=1e-10)).mean(), loss.detach()
+
+
+def load_weights(model: CompressionModel, checkpoint: Path) -> dict:
+    """Give ``model`` the weights that an earlier training ended with; returns what that training was.
+
+    Raises:
+        ValueError: when the checkpoint cannot be read, or is of another architecture.
+    """
+    recipe, saved = load_checkpoint(checkpoint)
+    if recipe.architecture != model.architecture:
+        raise ValueError(f"{checkpoint}: a model of another architecture than the recipe's")
+    model.load_state_dict(saved["model"])
+    return {
+        "steps": saved["step"],
+        "hours": round(saved["seconds"] / 3600, 3),
+        "recipe": dataclasses.asdict(recipe),
+        "started_from": saved.get("started_from"),
+    }
 
 
 class Log:
@@ -169,13 +205,15 @@ def train(
     *,
     valid: Path | None = None,
     resume: bool = False,
+    start_from: Path | None = None,
     device: str = "auto",
     console: Console | None = None,
 ) -> Path:
     """Train a model on the pictures below ``data``; returns the path of the checkpoint in ``out``.
 
-    With ``resume`` the checkpoint's own recipe goes on from its last saved step. Without ``valid`` every
-    fiftieth picture is held out for validation.
+    With ``resume`` the checkpoint's own recipe goes on from its last saved step. With ``start_from``, the
+    checkpoint of an earlier training, its weights take the place of the principal components. Without
+    ``valid`` every fiftieth picture is held out for validation.
 
     Raises:
         ValueError: for a folder without pictures, or a checkpoint that is there already or is missing.
@@ -200,7 +238,7 @@ def train(
         TimeRemainingColumn(),
     )
     with flushed_denormals(), Progress(*columns, console=console) as bar:
-        trainer = Trainer(recipe, pictures, device, saved)
+        trainer = Trainer(recipe, pictures, device, saved, None if resume else start_from)
         out.mkdir(parents=True, exist_ok=True)
         log = Log(out / "log.csv", bar, trainer)
         saved_at = time.monotonic()
@@ -212,6 +250,7 @@ def train(
                 trainer.save(checkpoint)
                 saved_at = time.monotonic()
         log.file.close()
+        trainer.count_symbols()
         trainer.save(checkpoint)
         report(held_out)
     return checkpoint

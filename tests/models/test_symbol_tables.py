@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+
+from codec.tables import SCALE_LEVELS
+from models.architecture import Architecture
+from models.compression_model import CompressionModel
+from models.symbol_tables import LARGEST, MULTIPLES, frequency_tables, mixture_weights
+
+LEVEL, DEVIATION = 16, 0.788
+
+
+def counts_of(deviations, total=200_000):
+    """Counts of magnitudes at one level: equal shares of Gaussians of these deviations."""
+    generator = np.random.default_rng(0)
+    values = np.concatenate([generator.normal(0, d, total // len(deviations)) for d in deviations])
+    counts = torch.zeros(SCALE_LEVELS, LARGEST + 1, dtype=torch.float64)
+    counts[LEVEL] += torch.from_numpy(np.bincount(np.abs(np.rint(values)).astype(int), minlength=LARGEST + 1))
+    return counts
+
+
+def test_a_gaussian_source_is_given_a_gaussian_table():
+    weights = mixture_weights(counts_of([DEVIATION]))
+    assert weights[LEVEL, 0] > 0.9
+    assert weights[0, 0] > 0.9  # a level that was not seen stays as it was trained
+
+
+def test_heavy_tails_are_found():
+    weights = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))[LEVEL]
+    assert weights[MULTIPLES.index(0.5)] > 0.3
+    assert weights[MULTIPLES.index(2.0)] == pytest.approx(0.5, abs=0.1)
+    assert weights[MULTIPLES.index(4.0)] < 0.02
+
+
+def test_tables_are_symmetric_whole_and_cover_what_happens():
+    model = CompressionModel(
+        Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
+    )
+    plain = frequency_tables(model, None)
+    fitted = frequency_tables(model, counts_of([DEVIATION / 2, DEVIATION * 2]))
+    assert len(plain["scale"]) == SCALE_LEVELS
+    assert len(plain["hyper"]) == 8
+    for row in plain["scale"] + fitted["scale"] + plain["hyper"]:
+        assert sum(row) == 2**16
+        assert min(row) >= 1
+    inside = fitted["scale"][LEVEL][:-1]
+    # A rounding's remainder goes to the most frequent value alone.
+    assert inside == inside[::-1]
+    assert len(fitted["scale"][LEVEL]) > len(plain["scale"][LEVEL])
