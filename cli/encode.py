@@ -3,11 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.session import for_each, load_codec, output_path, read_input, session, write_output
+from cli.extras import require_train_extra
+from cli.session import for_each, load_codec, output_path, read_input, run_or_exit, session, write_output
+
+if TYPE_CHECKING:
+    from codec.codec import Codec
+    from codec.encoder import Refine
+
+
+def load_refiner(coder: Codec, effort: int, threads: int) -> Refine:
+    """What refines the latents of ``coder``; exits with 1 and one line where it cannot be had."""
+
+    def load() -> Refine:
+        require_train_extra()
+        import torch
+
+        from models.refine import EFFORTS, Refiner
+
+        if threads:
+            torch.set_num_threads(threads)
+        return Refiner(coder.model, EFFORTS[effort])
+
+    return run_or_exit(load)
 
 
 def encode(
@@ -17,6 +38,7 @@ def encode(
     max_bytes: Annotated[int | None, typer.Option(min=1, help="The best quality within so many bytes.")] = None,
     target_bpp: Annotated[float | None, typer.Option(min=0, help="The same, in bits per pixel.")] = None,
     min_psnr: Annotated[float | None, typer.Option(help="The smallest file with this PSNR in dB.")] = None,
+    effort: Annotated[int, typer.Option(min=1, max=9, help="Above 1: fewer bits, each step twice the time.")] = 1,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -35,6 +57,9 @@ def encode(
     if sum(wish is not None for wish in (quality, max_bytes, target_bpp, min_psnr)) > 1:
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
 
+    if effort > 1 and (max_bytes, target_bpp, min_psnr) != (None, None, None):
+        raise typer.BadParameter("--effort above 1 goes with -q, not with a limit")
+
     def work(name: str) -> None:
         target = output_path(name, output, ".nic", len(inputs) > 1)
         picture = open_picture(
@@ -48,11 +73,12 @@ def encode(
         if limit is not None or min_psnr is not None:
             data = coder.encode_to_fit(picture, max_bytes=limit, min_psnr=min_psnr, **options)
         else:
-            data = coder.encode(picture, DEFAULT_QUALITY if quality is None else quality, **options)
+            data = coder.encode(picture, DEFAULT_QUALITY if quality is None else quality, refine=refine, **options)
         write_output(target, data, overwrite)
         bpp = 8 * len(data) / pixels
         session.say(f"{name}: {picture.width}x{picture.height}, {len(data)} bytes, {bpp:.3f} bpp -> {target}")
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is lower
     coder = load_codec(model or DEFAULT, threads)
+    refine = load_refiner(coder, effort, threads) if effort > 1 else None
     for_each(inputs, work)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cli.extras import require_train_extra
 from cli.session import run_or_exit, session
 
 
@@ -20,8 +21,6 @@ def export(
     """Make a model file, proving its exactness.  Example: codec export runs/mine/checkpoint.pt -o mine.nicm"""
 
     def work() -> None:
-        from cli.train import require_train_extra
-
         require_train_extra()
         from codec.errors import CodecError
         from codec.files import write_file

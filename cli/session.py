@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import typer
 
@@ -17,6 +17,8 @@ from codec.files import write_file
 
 if TYPE_CHECKING:
     from codec.codec import Codec
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -43,10 +45,10 @@ def fail(error: Exception) -> None:
     typer.echo("codec: " + " ".join(str(error).split()), err=True)
 
 
-def run_or_exit(work: Callable[[], None]) -> None:
-    """Run ``work``; exit with 1 and one line when it fails on its input."""
+def run_or_exit(work: Callable[[], Result]) -> Result:
+    """The result of ``work``; exits with 1 and one line when it fails on its input."""
     try:
-        work()
+        return work()
     except (CodecError, ValueError, OSError, MemoryError) as error:
         fail(error)
         raise typer.Exit(1) from error
@@ -56,9 +58,7 @@ def load_codec(model: str | None, threads: int) -> Codec:
     """The codec for a command; exits with 1 and one line when its model cannot be loaded."""
     from codec.codec import Codec
 
-    loaded = []
-    run_or_exit(lambda: loaded.append(Codec(model, threads)))
-    return loaded[0]
+    return run_or_exit(lambda: Codec(model, threads))
 
 
 def open_input(name: str) -> BinaryIO:

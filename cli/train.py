@@ -7,18 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.extras import require_train_extra
 from cli.session import run_or_exit, session
-
-
-def require_train_extra() -> None:
-    """Raise CodecError when torch and its companions are not installed."""
-    from importlib.util import find_spec
-
-    from codec.errors import CodecError
-
-    missing = [name for name in ("torch", "compressai", "lightning") if find_spec(name) is None]
-    if missing:
-        raise CodecError(f"{', '.join(missing)} not installed: pip install 'neural-image-codec[train]'")
 
 
 def train(

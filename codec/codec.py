@@ -11,7 +11,7 @@ from PIL import Image
 
 from codec import format
 from codec.decoder import MAX_PIXELS, Decoder
-from codec.encoder import encode_picture, without_hidden_colours
+from codec.encoder import Refine, encode_picture, without_hidden_colours
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError, LimitError
 from codec.metrics import psnr
@@ -76,6 +76,7 @@ class Codec:
         *,
         strip: bool = False,
         fallback: bool = True,
+        refine: Refine | None = None,
     ) -> bytes:
         """A picture, or an array (H, W, 3) or (H, W) of uint8, to the bytes of a .nic file.
 
@@ -83,12 +84,13 @@ class Codec:
             quality: from 0 (smallest) to 100 (best), in steps of 0.01.
             strip: leave the metadata out, and make orientation and colours what it said.
             fallback: store the tiles that WebP codes better (screenshots, drawings) as WebP.
+            refine: takes more time for fewer bits: a ``models.refine.Refiner`` for ``model``.
 
         Raises:
             FormatError: for a quality or an array that is out of range.
             LimitError: for a picture with a side over 65535 pixels, or of more than 2**28 pixels.
         """
-        return self.encode_with_latents(image, quality, strip=strip, fallback=fallback)[0]
+        return self.encode_with_latents(image, quality, strip=strip, fallback=fallback, refine=refine)[0]
 
     def encode_to_fit(
         self,
@@ -140,20 +142,25 @@ class Codec:
         *,
         strip: bool = False,
         fallback: bool = True,
+        refine: Refine | None = None,
     ) -> tuple[bytes, np.ndarray]:
         """As ``encode``; also the latents that a decoder will find, as ``decode_latents`` gives them."""
         if not 0 <= quality <= 100:
             raise FormatError(f"quality {quality:g} is not from 0 to 100")
-        return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback)
+        return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback, refine)
 
-    def _encode_picture(self, picture: Picture, quality: int, fallback: bool) -> tuple[bytes, np.ndarray]:
+    def _encode_picture(
+        self, picture: Picture, quality: int, fallback: bool, refine: Refine | None = None
+    ) -> tuple[bytes, np.ndarray]:
         height, width = picture.pixels.shape[:2]
         if max(height, width) > format.MAX_SIDE:
             raise LimitError(f"a picture of {width}x{height} pixels: sides go up to {format.MAX_SIDE}")
         if height * width > MAX_PIXELS:
             raise LimitError(f"a picture of {width}x{height} pixels: readers take {MAX_PIXELS}")
         engine = self._engine(self.model, height, width)
-        return encode_picture(engine, self.model, picture, quality, threads=self._threads, fallback=fallback)
+        return encode_picture(
+            engine, self.model, picture, quality, threads=self._threads, fallback=fallback, refine=refine
+        )
 
     def _decoder(self, reader: format.Reader, region: tuple[int, int, int, int] | None = None) -> Decoder:
         header = reader.header

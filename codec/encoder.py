@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,11 @@ SMALL_TILES_FROM = 1 << 22
 smaller ones in tiles of 1024, which cost the fewest bytes."""
 
 
+Refine = Callable[[np.ndarray, np.ndarray, int, list[tuple[slice, slice]]], np.ndarray]
+"""Takes a block's pixels uint8 (3, H, W), its latents (M, h, w) in quantisation steps, the quality in hundredths,
+and the rows and columns of the tiles among them; gives latents that are to be coded instead."""
+
+
 @dataclass
 class _Encoder:
     engine: Engine
@@ -28,6 +34,7 @@ class _Encoder:
     picture: Picture
     header: format.Header
     threads: int
+    refine: Refine | None
 
     def __post_init__(self) -> None:
         self.pixels = self.picture.pixels
@@ -68,12 +75,14 @@ class _Encoder:
             outer,
             self.model.metadata["analysis_halo"],
         )
-        for tile, is_flat in flat.items():
-            if not is_flat:
-                rows, columns = tile.within(block)
-                stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
-                self.contents[tile] = TileContent(LATENTS, stream)
-                self.latents[(slice(None), *tile.within(self.cells))] = decoded
+        coded = {tile: tile.within(block) for tile, is_flat in flat.items() if not is_flat}
+        if self.refine is not None:
+            pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
+            y = self.refine(pixels, y, self.header.quality, list(coded.values()))
+        for tile, (rows, columns) in coded.items():
+            stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
+            self.contents[tile] = TileContent(LATENTS, stream)
+            self.latents[(slice(None), *tile.within(self.cells))] = decoded
 
     def replace_in_block(self, block: Area) -> None:
         """Store the tiles of a block that WebP codes better as WebP."""
@@ -123,7 +132,14 @@ def without_hidden_colours(picture: Picture) -> Picture:
 
 
 def encode_picture(
-    engine: Engine, model: Model, picture: Picture, quality: int, *, threads: int, fallback: bool
+    engine: Engine,
+    model: Model,
+    picture: Picture,
+    quality: int,
+    *,
+    threads: int,
+    fallback: bool,
+    refine: Refine | None = None,
 ) -> tuple[bytes, np.ndarray]:
     """The bytes of a file at ``quality`` in hundredths, and the latents (M, h, w) that a decoder finds in it."""
     picture = without_hidden_colours(picture)
@@ -137,6 +153,6 @@ def encode_picture(
         picture.alpha is not None,
         tile_exponent=2 if height * width > SMALL_TILES_FROM else format.MAX_TILE_EXPONENT,
     )
-    encoder = _Encoder(engine, model, picture, header, threads)
+    encoder = _Encoder(engine, model, picture, header, threads, refine)
     data = encoder.encode(fallback)
     return data, encoder.latents

@@ -10,8 +10,13 @@ import pytest
 from PIL import Image
 
 GOLDEN = Path(__file__).parent / "golden"
-HAS_TRAIN = all(find_spec(name) for name in ("torch", "compressai", "lightning"))
+HAS_TRAIN = all(find_spec(name) for name in ("torch", "compressai", "lightning", "onnx"))
 collect_ignore = [] if HAS_TRAIN else ["models"]  # they need the extra `train`
+
+
+def pytest_report_header() -> str | None:
+    """Say what is left out, and why."""
+    return None if HAS_TRAIN else "tests/models left out: they need the extra 'train' (torch, compressai, lightning)"
 
 
 def made_picture(width: int, height: int, seed: int = 0) -> np.ndarray:

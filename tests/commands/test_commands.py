@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made_picture
+from conftest import HAS_TRAIN, made_picture
 from PIL import Image
+
+from cli.extras import require_train_extra
+from codec.errors import CodecError
 
 
 def run(*arguments, stdin=None):
@@ -70,6 +73,23 @@ def test_limits_on_bytes_rate_and_psnr(picture_file, model, tmp_path):
     assert "smallest file" in failed(run("encode", picture_file, "-o", tmp_path / "b.nic", "--max-bytes", 40, *model))
     assert "best PSNR" in failed(run("encode", picture_file, "-o", tmp_path / "b.nic", "--min-psnr", 90, *model))
     assert run("encode", picture_file, "-q", 3, "--max-bytes", 4000, *model).returncode == 2
+
+
+def test_effort_goes_with_a_quality_and_the_extra_that_it_needs(picture_file, model, tmp_path, monkeypatch):
+    assert run("encode", picture_file, "--effort", 2, "--max-bytes", 4000, *model).returncode == 2
+    assert run("encode", picture_file, "--effort", 10, *model).returncode == 2
+    monkeypatch.setattr("cli.extras.find_spec", lambda name: None if name == "torch" else name)
+    with pytest.raises(CodecError, match=r"torch not installed: pip install 'neural-image-codec\[train\]'"):
+        require_train_extra()
+
+
+@pytest.mark.skipif(not HAS_TRAIN, reason="refining needs torch, which comes with the extra 'train'")
+def test_effort_changes_the_bits_and_not_the_format(picture_file, model, tmp_path):
+    for effort in (1, 2):
+        target = tmp_path / f"{effort}.nic"
+        assert run("encode", picture_file, "-o", target, "--effort", effort, *model).returncode == 0
+        assert run("decode", target, "-o", tmp_path / f"{effort}.png", *model).returncode == 0
+    assert (tmp_path / "1.nic").read_bytes() != (tmp_path / "2.nic").read_bytes()
 
 
 def test_salvage_writes_what_is_left_and_says_what_is_not(picture_file, model, tmp_path):

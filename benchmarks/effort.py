@@ -1,0 +1,59 @@
+"""What --effort gains: bytes and PSNR of pictures, seconds for each, and the BD-rate against effort 1.
+
+python benchmarks/effort.py FOLDER [EFFORT ...]    the first eight pictures, their middle 256x256 pixels
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from codec import Codec
+from codec.metrics import bd_rate, psnr
+from models.refine import EFFORTS, Refiner
+
+QUALITIES = (10, 35, 60, 85)
+SIDE, PICTURES = 256, 8
+
+
+def middle(path: Path) -> np.ndarray:
+    """The middle of a picture, uint8 (H, W, 3)."""
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    top, left = ((side - min(side, SIDE)) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + SIDE, left : left + SIDE]
+
+
+def measure(codec: Codec, pictures: list[np.ndarray], effort: int) -> tuple[list[tuple[float, float]], float]:
+    """Mean (bpp, PSNR) at each quality, and the seconds for a picture."""
+    refine = Refiner(codec.model, EFFORTS[effort]) if effort > 1 else None
+    points, began = [], time.perf_counter()
+    for quality in QUALITIES:
+        rows = []
+        for pixels in pictures:
+            data = codec.encode(pixels, quality, fallback=False, refine=refine)
+            rows.append((8 * len(data) / pixels[..., 0].size, psnr(pixels, np.asarray(codec.decode(data)))))
+        points.append(tuple(np.mean(rows, axis=0)))
+    return points, (time.perf_counter() - began) / len(QUALITIES) / len(pictures)
+
+
+def main() -> None:
+    """Print a line for each effort."""
+    folder, *efforts = sys.argv[1:]
+    paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in (".png", ".jpg", ".bmp"))
+    pictures = [middle(path) for path in paths[:PICTURES]]
+    codec = Codec()
+    plain, seconds = measure(codec, pictures, 1)
+    print(f"effort 1  {seconds:6.2f} s  " + "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in plain))
+    for effort in map(int, efforts or ("2", "3", "4")):
+        points, seconds = measure(codec, pictures, effort)
+        figures = "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in points)
+        print(f"effort {effort}  {seconds:6.2f} s  {figures}  BD-rate {bd_rate(plain, points):+.2f} %", flush=True)
+
+
+if __name__ == "__main__":
+    main()
