@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from codec.codebook import block_of, vectors_of
 from codec.engine import Engine
 from codec.errors import FormatError
 from codec.model_file import Model
@@ -17,8 +18,10 @@ from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phase
 
 _UNITS = 1 << MEAN_SHIFT
-Symbols = Callable[[np.ndarray, np.ndarray, list], np.ndarray]
-"""Takes a step's means (N,), scale indices (N,) and positions, gives its symbols (N,)."""
+Blocks = list[np.ndarray]
+"""A step's latents: for each group of channels those at its positions, (M / 4, rows, columns)."""
+Residuals = Callable[[Blocks, Blocks, list], Blocks]
+"""Takes a step's means, scale indices and positions; gives what its latents are beyond the means. In 16ths."""
 
 
 def _step_positions(latents: int, height: int, width: int, step: int) -> list[tuple[slice, slice, slice]]:
@@ -30,8 +33,10 @@ def _step_positions(latents: int, height: int, width: int, step: int) -> list[tu
     ]
 
 
-def _walk(engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int, int], symbols: Symbols) -> np.ndarray:
-    """Decoded latents (M, h, w), integers in units of 2**-MEAN_SHIFT; ``symbols`` is asked once a step."""
+def _walk(
+    engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int, int], residuals: Residuals
+) -> np.ndarray:
+    """Decoded latents (M, h, w), integers in units of 2**-MEAN_SHIFT; ``residuals`` is asked once a step."""
     level = np.full((1, 1, 1, 1), quality_level(quality), np.float32)
     features = engine.run("hyper_synthesis", z_hat=z_hat[None], quality_level=level)[0]
     features = np.ascontiguousarray(features[:, :, : shape[1], : shape[2]])
@@ -47,15 +52,30 @@ def _walk(engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int
         if not (np.isfinite(mean).all() and np.isfinite(scale_index).all()):
             raise FormatError("the model's context steps give values that are not numbers")
         positions = _step_positions(*shape, step)
-        means = np.concatenate([mean[p].ravel() for p in positions])
-        indices = np.concatenate([scale_index[p].ravel() for p in positions])
-        found = symbols(means, np.clip(indices, 0, SCALE_LEVELS - 1).astype(np.int64), positions) * _UNITS + means
-        start = 0
-        for p in positions:
-            target = decoded[0][p]
-            target[...] = found[start : start + target.size].reshape(target.shape)
-            start += target.size
+        indices = np.clip(scale_index, 0, SCALE_LEVELS - 1).astype(np.int64)
+        means = [mean[p] for p in positions]
+        found = residuals(means, [indices[p] for p in positions], positions)
+        for p, mean_part, residual in zip(positions, means, found, strict=True):
+            decoded[0][p] = mean_part + residual
     return decoded[0]
+
+
+def _flat(blocks: Blocks) -> np.ndarray:
+    return np.concatenate([block.ravel() for block in blocks])
+
+
+def _blocks(flat: np.ndarray, like: Blocks) -> Blocks:
+    ends = np.cumsum([block.size for block in like])
+    return [part.reshape(block.shape) for part, block in zip(np.split(flat, ends[:-1]), like, strict=True)]
+
+
+def _vectors(blocks: Blocks, length: int) -> np.ndarray:
+    return np.concatenate([vectors_of(block, length) for block in blocks])
+
+
+def _vector_blocks(vectors: np.ndarray, like: Blocks) -> Blocks:
+    ends = np.cumsum([block.size // vectors.shape[1] for block in like])
+    return [block_of(part, block.shape) for part, block in zip(np.split(vectors, ends[:-1]), like, strict=True)]
 
 
 def hyper_shape(height: int, width: int) -> tuple[int, int]:
@@ -77,14 +97,17 @@ def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) ->
     channels = np.repeat(np.arange(len(z_hat)), hyper_h * hyper_w)
     coder.encode(z_hat.ravel().astype(np.int32), channels, model.hyper_tables)
 
-    def symbols(means: np.ndarray, indices: np.ndarray, positions: list) -> np.ndarray:
-        values = np.concatenate([y[p].ravel() for p in positions])
-        rounded = np.nan_to_num(np.rint(values - means / _UNITS))
-        chosen = np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
-        coder.encode(chosen, indices, model.scale_tables)
-        return chosen
+    def residuals(means: Blocks, indices: Blocks, positions: list) -> Blocks:
+        wanted = [y[p] * _UNITS - mean for p, mean in zip(positions, means, strict=True)]
+        if (book := model.codebook) is not None:
+            coded = book.encode(coder, _vectors(wanted, book.length), _vectors(indices, book.length))
+            return _vector_blocks(coded, means)
+        rounded = np.nan_to_num(np.rint(_flat(wanted) / _UNITS))
+        symbols = np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
+        coder.encode(symbols, _flat(indices), model.scale_tables)
+        return _blocks(symbols * _UNITS, means)
 
-    decoded = _walk(engine, z_hat, quality, y.shape, symbols)
+    decoded = _walk(engine, z_hat, quality, y.shape, residuals)
     return coder.finish(), decoded
 
 
@@ -98,9 +121,11 @@ def decode_latents(engine: Engine, model: Model, stream: bytes, quality: int, he
     if np.abs(z_hat).max() > HYPER_MAX:
         raise FormatError("a coded stream holds a hyper-latent out of range")
 
-    def symbols(_means: np.ndarray, indices: np.ndarray, _positions: list) -> np.ndarray:
-        return coder.decode(indices, model.scale_tables)
+    def residuals(means: Blocks, indices: Blocks, _positions: list) -> Blocks:
+        if (book := model.codebook) is not None:
+            return _vector_blocks(book.decode(coder, _vectors(indices, book.length)), means)
+        return _blocks(coder.decode(_flat(indices), model.scale_tables) * _UNITS, means)
 
-    decoded = _walk(engine, z_hat, quality, (model.metadata["latents"], height, width), symbols)
+    decoded = _walk(engine, z_hat, quality, (model.metadata["latents"], height, width), residuals)
     coder.finish()
     return decoded

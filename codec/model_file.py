@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from codec.codebook import Codebook
 from codec.errors import FormatError, ModelNotFound
 from codec.range_coder import Table
 from codec.tables import SCALE_LEVELS, STEPS
@@ -43,15 +44,18 @@ class Model:
     tables_json: bytes = field(repr=False)
 
     @cached_property
-    def _tables(self) -> dict[str, list[Table]]:
+    def _tables(self) -> dict:
         try:
-            lists = json.loads(self.tables_json)
-            tables = {
-                name: [Table(np.array(row, np.int64).astype(np.int32)) for row in lists[name]]
+            found = json.loads(self.tables_json)
+            tables: dict = {
+                name: [Table(np.array(row, np.int64).astype(np.int32)) for row in found[name]]
                 for name in ("scale", "hyper")
             }
-        except (ValueError, KeyError, TypeError, OverflowError) as error:
+            tables["codebook"] = Codebook.from_json(found["codebook"]) if "codebook" in found else None
+        except (ValueError, KeyError, TypeError, OverflowError, IndexError) as error:
             raise FormatError("the model's frequency tables are not valid") from error
+        if tables["codebook"] and self.metadata["latents"] % (STEPS * tables["codebook"].length):
+            raise FormatError("the model's latents do not divide into vectors of its codebook")
         if len(tables["scale"]) != SCALE_LEVELS or len(tables["hyper"]) != self.metadata["hyper_latents"]:
             raise FormatError("the model does not have one frequency table for each scale and hyper-latent")
         return tables
@@ -66,8 +70,13 @@ class Model:
         """One table for each channel of the hyper-latents."""
         return self._tables["hyper"]
 
+    @property
+    def codebook(self) -> Codebook | None:
+        """What residuals are coded with in vector-quantised models."""
+        return self._tables["codebook"]
 
-def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict[str, list[list[int]]]) -> bytes:
+
+def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict) -> bytes:
     """The bytes of a model file; the same content always gives the same bytes."""
     buffer = io.BytesIO()
     members = {

@@ -14,6 +14,9 @@ HYPER_MAX = 255
 """Hyper-latents are integers from -255 to 255."""
 QUALITY_MAX = 255
 """The quality enters h_s as an integer from 0 to 255."""
+VECTOR_CLASS_LEVELS = 4
+"""Vectors whose mean scale indices, divided by this, are equal share a table of codeword indices."""
+VECTOR_CLASSES = SCALE_LEVELS // VECTOR_CLASS_LEVELS
 
 _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 

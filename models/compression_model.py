@@ -79,7 +79,7 @@ class CompressionModel(nn.Module):
         for step, (network, mask) in enumerate(zip(self.context_steps, masks, strict=True)):
             step_mean, step_scale = network(parts[step], y_hat * 2.0**MEAN_SHIFT)
             step_mean = step_mean * 2.0**-MEAN_SHIFT
-            quantized = self.quantizer(y, step_mean, progress)
+            quantized = self.quantizer(y, step_mean, step_scale, mask, progress)
             y_hat = y_hat + mask * quantized.values
             scale_index = scale_index + mask * step_scale
             loss = loss + quantized.loss

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from codec.tables import MEAN_SHIFT, VECTOR_CLASS_LEVELS, VECTOR_CLASSES
 from models.vector_quantize import VectorQuantizer, straight_through
 
 __all__ = ["MODES", "Quantized", "make_quantizer", "quantize_sign", "quantize_ternary", "ste_argmax", "ste_round"]
@@ -87,7 +88,7 @@ class ScalarQuantizer(nn.Module):
             raise ValueError(f"quantisation mode {mode!r} is not one of {', '.join(SCALAR_MODES)}")
         self.mode = mode
 
-    def forward(self, y: Tensor, mean: Tensor, progress: float = 1.0) -> Quantized:
+    def forward(self, y: Tensor, mean: Tensor, _scale_index: Tensor, _mask: Tensor, progress: float = 1.0) -> Quantized:
         """Quantise ``y`` around ``mean`` (same shapes); ``progress`` in [0, 1] is how far training has come."""
         residual = y - mean
         no_loss = y.new_zeros(())
@@ -105,24 +106,45 @@ class ScalarQuantizer(nn.Module):
 
 
 class ResidualVectorQuantizer(nn.Module):
-    """The latent's residual ``y - mean``, cut along channels into short vectors, each sent as an index."""
+    """The latent's residual ``y - mean``, cut along channels into short vectors, each sent as an index.
+
+    A vector's class, under whose usage its index is coded, follows from its predicted scales. Outside
+    training codewords are whole multiples of the latents' unit, as in the exported model.
+    """
 
     counts_bits = True
 
-    def __init__(self, assignment: str, codewords: int = 256, dim: int = 4) -> None:
+    def __init__(self, assignment: str, codewords: int = 256, dim: int = 4, rate_weight: float = 0.1) -> None:
         super().__init__()
         self.dim = dim
-        self.codebook = VectorQuantizer(codewords, dim, assignment=assignment)
+        self.codebook = VectorQuantizer(
+            codewords, dim, classes=VECTOR_CLASSES, rate_weight=rate_weight, assignment=assignment
+        )
 
-    def forward(self, y: Tensor, mean: Tensor, progress: float = 1.0) -> Quantized:
-        """Quantise ``y`` (B, C, H, W), C a multiple of the codeword length, around ``mean``."""
+    def train(self, mode: bool = True) -> ResidualVectorQuantizer:
+        """Leaving training also rounds the codewords."""
+        if self.training and not mode:
+            self.codebook.codewords.mul_(2**MEAN_SHIFT).round_().mul_(2.0**-MEAN_SHIFT)
+        return super().train(mode)
+
+    def forward(self, y: Tensor, mean: Tensor, scale_index: Tensor, mask: Tensor, progress: float = 1.0) -> Quantized:
+        """Quantise ``y`` (B, C, H, W), C a multiple of the codeword length, around ``mean`` where ``mask`` is 1."""
         batch, channels, height, width = y.shape
-        residual = (y - mean).reshape(batch, channels // self.dim, self.dim, height, width)
-        vectors = residual.permute(0, 1, 3, 4, 2)  # (B, C/d, H, W, d)
-        found = self.codebook(vectors, temperature=max(0.1, 1.0 - progress))
-        values = found.vectors.permute(0, 1, 4, 2, 3).reshape(y.shape)
-        bits = (found.bits / self.dim).unsqueeze(2).expand_as(residual).reshape(y.shape)
-        return Quantized(mean + values, bits, found.loss)
+
+        def vectors(x: Tensor) -> Tensor:  # (B, C/d, H, W, d)
+            return x.reshape(batch, channels // self.dim, self.dim, height, width).permute(0, 1, 3, 4, 2)
+
+        def back(x: Tensor) -> Tensor:
+            return x.permute(0, 1, 4, 2, 3).reshape(y.shape)
+
+        coded = vectors(mask.expand_as(y))[..., 0] > 0
+        level = torch.floor(vectors(scale_index.detach())[coded] + 0.5).sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
+        classes = level.long().clamp(0, VECTOR_CLASSES - 1)
+        found = self.codebook(vectors(y - mean)[coded], classes, temperature=max(0.1, 1.0 - progress))
+        values, bits = torch.zeros_like(vectors(y)), torch.zeros_like(vectors(y))
+        values[coded] = found.vectors
+        bits[coded] = (found.bits / self.dim).unsqueeze(1).expand(-1, self.dim)
+        return Quantized(mean + back(values), back(bits), found.loss)
 
 
 SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")

@@ -57,6 +57,8 @@ class Refiner:
     def __init__(self, model: Model, iterations: int) -> None:
         if not isinstance(model.metadata.get("recipe"), dict):
             raise ValueError("the model does not say how it was trained: its latents cannot be refined")
+        if model.codebook is not None:
+            raise ValueError("the latents of vector-quantised models cannot be refined")
         self.recipe = recipe_from_dict(model.metadata["recipe"])
         self.iterations = iterations
         self._graphs = {name: TorchGraph(data) for name, data in model.graphs.items() if name != "analysis"}

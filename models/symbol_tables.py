@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from codec.range_coder import table_from_probabilities
-from codec.tables import HYPER_MAX, SCALE_LEVELS, SCALE_MIN
+from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, SCALE_MIN
 from models.compression_model import CompressionModel
 from models.data import random_batch
 from models.entropy import LOG_SCALE_STEP
+from models.vector_quantize import VectorQuantizer
 
 TAIL = 2.0**-18
 """Values less likely than this are left to the escape."""
@@ -103,9 +104,29 @@ def _hyper_tables(model: CompressionModel) -> list[Tensor]:
 
 
 @torch.no_grad()
-def frequency_tables(model: CompressionModel, counts: Tensor | None) -> dict[str, list[list[int]]]:
-    """Integer frequencies for every scale index and every hyper-latent channel."""
+def frequency_tables(model: CompressionModel, counts: Tensor | None) -> dict:
+    """What a model file's tables hold: frequencies for every scale index and hyper-latent channel; a codebook."""
     gaussian = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64).repeat(SCALE_LEVELS, 1)
     weights = gaussian if counts is None else mixture_weights(counts)
     tables = {"scale": _scale_tables(weights), "hyper": _hyper_tables(model)}
-    return {n: [table_from_probabilities(r.numpy()).frequencies.tolist() for r in rows] for n, rows in tables.items()}
+    found: dict = {n: [_frequencies(row) for row in rows] for n, rows in tables.items()}
+    if model.quantizer.counts_bits:
+        found["codebook"] = _codebook(model.quantizer.codebook)
+    return found
+
+
+def _frequencies(probabilities: Tensor) -> list[int]:
+    return table_from_probabilities(probabilities.numpy()).frequencies.tolist()
+
+
+def _codebook(quantizer: VectorQuantizer) -> dict:
+    """The codewords in whole units, and frequencies of their indices, counted from minus half their number."""
+    units = quantizer.codewords * 2**MEAN_SHIFT
+    unused = units.new_zeros(len(quantizer.usage), 2 - len(units) % 2)  # up to the table's radius, and the escape
+    shares = 2.0 ** -quantizer.code_lengths()
+    rows = torch.cat([shares, unused], dim=1).double()
+    return {
+        "codewords": units.round().int().tolist(),
+        "tables": [_frequencies(row) for row in rows],
+        "rate_weight": quantizer.rate_weight,
+    }

@@ -15,66 +15,86 @@ def straight_through(soft: Tensor, hard: Tensor) -> Tensor:
 
 
 class Assigned(NamedTuple):
-    """What a codebook answers for vectors of shape (..., d)."""
+    """What a codebook answers for vectors (N, d)."""
 
-    vectors: Tensor  # (..., d): the codewords, with the gradient passed straight to the input
-    indices: Tensor  # (...): int64 codeword indices
-    bits: Tensor  # (...): ideal code length of each index under its usage so far
+    vectors: Tensor  # (N, d): the codewords, with the gradient passed straight to the input
+    indices: Tensor  # (N,): int64 codeword indices
+    bits: Tensor  # (N,): ideal code length of each index under its class's usage so far
     loss: Tensor  # scalar: the weighted commitment loss
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest-codeword quantisation with a codebook that follows its vectors (van den Oord et al. 2017).
+    """Quantisation to the codeword that is best in rate and distance, with a codebook that follows its vectors.
 
     The codebook is not trained by gradients: each codeword is the exponential moving average of the
-    vectors assigned to it. Only the commitment loss ``beta * |z_e - sg(z_q)|^2`` acts on the encoder,
-    beside the gradient that passes straight through. Codewords that fall out of use are re-seeded
-    from the current batch. The entropy of the indices is that of their usage counts
-    (entropy-constrained VQ; Chou, Lookabaugh, Gray 1989, without the rate in the assignment).
+    vectors assigned to it (van den Oord et al. 2017). The commitment loss ``beta * |z_e - sg(z_q)|^2`` acts
+    on the encoder, beside the gradient that passes straight through. Codewords that fall out of use are
+    re-seeded from the current batch.
+
+    An index is coded under the usage counts of its class, and costs ``rate_weight`` of squared distance for
+    each of its bits when it is chosen (entropy-constrained VQ; Chou, Lookabaugh, Gray 1989). In training the
+    gradient of the bits is that of their expectation under a softmax over these costs.
 
     ``assignment="gumbel"`` samples the codeword in training from a softmax over negative distances
     (Jang et al. 2017), a smoother option whose gradient reaches all codewords' weights.
     """
 
     def __init__(
-        self, codewords: int, dim: int, *, beta: float = 0.25, decay: float = 0.99, assignment: str = "nearest"
+        self,
+        codewords: int,
+        dim: int,
+        *,
+        classes: int = 1,
+        beta: float = 0.25,
+        rate_weight: float = 0.0,
+        decay: float = 0.99,
+        assignment: str = "nearest",
     ) -> None:
         super().__init__()
         if assignment not in ("nearest", "gumbel"):
             raise ValueError(f"assignment {assignment!r} is neither 'nearest' nor 'gumbel'")
-        self.beta, self.decay, self.assignment = beta, decay, assignment
+        self.beta, self.rate_weight, self.decay, self.assignment = beta, rate_weight, decay, assignment
         self.register_buffer("codewords", torch.randn(codewords, dim))
-        self.register_buffer("usage", torch.ones(codewords))
+        self.register_buffer("usage", torch.ones(classes, codewords))
         self.register_buffer("sums", self.codewords.clone())
 
-    def forward(self, vectors: Tensor, temperature: float = 1.0) -> Assigned:
-        """Assign each of ``vectors`` (..., d) to a codeword; in training, also move the codebook."""
-        flat = vectors.reshape(-1, vectors.shape[-1])  # (N, d)
-        distances = torch.cdist(flat.detach(), self.codewords).square()  # (N, K)
-        indices = distances.argmin(1)
-        nearest = self.codewords[indices]
-        loss = self.beta * functional.mse_loss(flat, nearest.detach())
-        bits = -torch.log2(self.usage / self.usage.sum())[indices]
-        if self.training and self.assignment == "gumbel":
-            codewords = self.codewords.clone()  # the codebook moves below, before the backward pass
-            logits = -(flat.unsqueeze(1) - codewords).square().sum(2)  # (N, K)
-            quantized = functional.gumbel_softmax(logits, tau=temperature, hard=True) @ codewords
-        else:
-            quantized = straight_through(flat, nearest)
+    def code_lengths(self) -> Tensor:
+        """Bits (classes, K) of each index; none is taken for rarer than one in 2**16."""
+        share = self.usage / self.usage.sum(1, keepdim=True)
+        return -torch.log2(share.clamp(min=2.0**-16))
+
+    def forward(self, vectors: Tensor, classes: Tensor | None = None, temperature: float = 1.0) -> Assigned:
+        """Assign each of ``vectors`` (N, d), of ``classes`` (N,) int64, to a codeword; in training, also move these."""
+        if classes is None:
+            classes = torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
+        lengths = self.code_lengths()[classes]  # (N, K)
+        words = self.codewords.clone()  # the codebook moves below, before the backward pass
+        distances = torch.cdist(vectors, words, compute_mode="use_mm_for_euclid_dist").square()
+        costs = distances + self.rate_weight * lengths
+        indices = costs.detach().argmin(1)
+        nearest = words[indices]
+        loss = self.beta * functional.mse_loss(vectors, nearest)
+        bits = lengths.gather(1, indices.unsqueeze(1)).squeeze(1)
+        quantized = straight_through(vectors, nearest)
         if self.training:
-            self._follow(flat.detach(), indices)
-        shape = vectors.shape[:-1]
-        return Assigned(quantized.reshape(vectors.shape), indices.reshape(shape), bits.reshape(shape), loss)
+            if self.rate_weight > 0:
+                expected = (torch.softmax(-costs / self.rate_weight, dim=1) * lengths).sum(1)
+                bits = straight_through(expected, bits)
+            if self.assignment == "gumbel":
+                quantized = functional.gumbel_softmax(-distances, tau=temperature, hard=True) @ words
+            self._follow(vectors.detach(), classes, indices)
+        return Assigned(quantized, indices, bits, loss)
 
     @torch.no_grad()
-    def _follow(self, flat: Tensor, indices: Tensor) -> None:
-        counts = torch.bincount(indices, minlength=len(self.codewords)).to(flat.dtype)
-        sums = torch.zeros_like(self.sums).index_add_(0, indices, flat)
+    def _follow(self, vectors: Tensor, classes: Tensor, indices: Tensor) -> None:
+        ones = torch.ones(len(indices), dtype=vectors.dtype, device=vectors.device)
+        counts = torch.zeros_like(self.usage).index_put_((classes, indices), ones, accumulate=True)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
         self.usage.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
-        unused = self.usage < 1e-2
+        unused = self.usage.sum(0) < 1e-2
         if unused.any():
-            chosen = torch.randint(len(flat), (int(unused.sum()),), device=flat.device)
-            self.sums[unused] = flat[chosen]
-            self.usage[unused] = 1.0
-        self.codewords.copy_(self.sums / self.usage.unsqueeze(1).clamp(min=1e-2))
+            chosen = torch.randint(len(vectors), (int(unused.sum()),), device=vectors.device)
+            self.sums[unused] = vectors[chosen]
+            self.usage[:, unused] = 1.0 / len(self.usage)
+        self.codewords.copy_(self.sums / self.usage.sum(0).unsqueeze(1).clamp(min=1e-2))

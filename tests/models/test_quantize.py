@@ -36,11 +36,12 @@ def test_every_mode_trains_and_rounds_near_the_input(mode):
     torch.manual_seed(0)
     quantizer = quantize.make_quantizer(mode)
     y = torch.randn(2, 16, 4, 4, requires_grad=True)
-    out = quantizer(y, torch.zeros_like(y), progress=0.5)
+    everywhere = torch.ones_like(y)
+    out = quantizer(y, torch.zeros_like(y), 9 * everywhere, everywhere, progress=0.5)
     out.values.sum().backward()
     assert out.values.shape == y.shape and y.grad.isfinite().all() and y.grad.abs().sum() > 0
     if not mode.startswith("vq"):
-        hard = quantizer.eval()(y, torch.full_like(y, 0.25))
+        hard = quantizer.eval()(y, torch.full_like(y, 0.25), everywhere, everywhere)
         assert torch.equal(hard.values, 0.25 + torch.round(y.detach() - 0.25))
 
 
@@ -75,3 +76,34 @@ def test_the_codebook_follows_its_vectors():
     for _ in range(40):
         quantizer(x)
     assert torch.allclose(quantizer.codewords.sort(0).values.flatten(), torch.tensor([-3.0, 5.0]), atol=1e-3)
+
+
+def test_an_index_that_costs_more_bits_is_chosen_less_often():
+    quantizer = VectorQuantizer(2, 1, rate_weight=0.1).eval()
+    quantizer.codewords.copy_(torch.tensor([[-1.0], [1.0]]))
+    quantizer.usage.copy_(torch.tensor([[63.0, 1.0]]))  # 6 bits against next to none
+    x = torch.tensor([[-0.1], [0.1], [0.3]])
+    assert quantizer(x).indices.tolist() == [0, 0, 1]
+    quantizer.rate_weight = 0.0
+    assert quantizer(x).indices.tolist() == [0, 1, 1]
+
+
+def test_classes_have_usage_of_their_own():
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(2, 1, classes=2, decay=0.5)
+    x = torch.cat([torch.full((50, 1), -3.0), torch.full((50, 1), 5.0)])
+    classes = (x[:, 0] > 0).long()
+    for _ in range(40):
+        found = quantizer(x, classes)
+    assert found.bits.max() < 0.01
+    other = quantizer.eval()(x, 1 - classes)
+    assert other.bits.min() > 10
+
+
+def test_the_rate_of_vectors_has_a_gradient_towards_cheaper_codewords():
+    quantizer = VectorQuantizer(2, 1, rate_weight=0.1)
+    quantizer.codewords.copy_(torch.tensor([[-1.0], [1.0]]))
+    quantizer.usage.copy_(torch.tensor([[63.0, 1.0]]))
+    x = torch.tensor([[0.2]], requires_grad=True)
+    quantizer(x).bits.sum().backward()
+    assert x.grad.item() > 0  # descent moves it to -1

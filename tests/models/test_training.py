@@ -66,6 +66,22 @@ def test_training_starts_from_another(run_folder, tmp_path):
         train(data, tmp_path / "third", other, device="cpu", start_from=out / "checkpoint.pt")
 
 
+@pytest.mark.parametrize("mode", ["vq", "vq_gumbel"])
+def test_vector_quantised_models_have_a_bitstream(mode, run_folder, tmp_path):
+    data, _ = run_folder
+    recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), quantization=mode)
+    train(data, tmp_path, recipe, device="cpu")
+    codec = Codec(read_model(export(tmp_path / "checkpoint.pt", "vq")), threads=1)
+    pixels = made_picture(192, 128)
+    encoded, latents = codec.encode_with_latents(pixels, 30, fallback=False)
+    assert np.array_equal(codec.decode_latents(encoded)[1], latents)
+    model, _ = trained_model(tmp_path / "checkpoint.pt")
+    x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        estimated = float(model(x, torch.tensor([0.3])).bits) / 8
+    assert abs(len(encoded) - estimated) <= 0.02 * estimated + 40
+
+
 def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
     data, out = run_folder
     _, state = load_checkpoint(out / "checkpoint.pt")
