@@ -6,6 +6,8 @@ import typer
 
 from cli.session import run_or_exit
 
+COLUMNS = ("quality", "bpp", "psnr", "ms_ssim")
+
 
 def print_card(card: dict) -> None:
     """The facts of a model card line by line, its rate-distortion figures as a table."""
@@ -13,10 +15,19 @@ def print_card(card: dict) -> None:
         if key != "rate_distortion":
             typer.echo(f"  {key.replace('_', ' ')}: {value}")
     rows = card.get("rate_distortion") or []
-    for row in rows[:1]:
-        typer.echo("  " + "".join(f"{column:>10}" for column in row))
+    if rows:
+        typer.echo("  " + "".join(f"{column:>10}" for column in COLUMNS))
     for row in rows:
-        typer.echo("  " + "".join(f"{value:10g}" for value in row.values()))
+        typer.echo("  " + "".join(f"{row[column]:10g}" for column in COLUMNS))
+
+
+def training_of(facts: dict) -> str:
+    """How long a model was trained, the trainings that it started from included."""
+    steps = hours = 0
+    while facts:
+        steps, hours = steps + facts.get("steps", 0), hours + facts.get("hours", 0)
+        facts = facts.get("started_from")
+    return f"{steps} steps, {hours:.2f} hours"
 
 
 def models() -> None:
@@ -27,8 +38,7 @@ def models() -> None:
 
         for name in installed_models():
             model = load_model(name)
-            facts = model.metadata
-            typer.echo(f"{name}  id {model.model_id.hex()}, {facts.get('steps')} steps, {facts.get('hours')} hours")
-            print_card(facts.get("card", {}))
+            typer.echo(f"{name}  id {model.model_id.hex()}, {training_of(model.metadata)}")
+            print_card(model.metadata.get("card", {}))
 
     run_or_exit(work)

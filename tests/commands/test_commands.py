@@ -245,3 +245,7 @@ def test_eval_refuses_what_it_cannot_use(model, tmp_path, content):
 def test_models_are_listed_with_their_figures():
     listed = run("models").stdout.decode()
     assert listed.startswith("base  id ") and "data: " in listed
+    lines = [line.split() for line in listed.splitlines()]
+    start = lines.index(["quality", "bpp", "psnr", "ms_ssim"])
+    figures = np.array([[float(x) for x in line] for line in lines[start + 1 : start + 7]])
+    assert (np.diff(figures, axis=0) > 0).all()  # more bits, higher PSNR and MS-SSIM, with every quality
