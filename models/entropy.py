@@ -41,6 +41,8 @@ MEAN_MAX = 4095
 """Means are -4095..4095 in units of ``2**-MEAN_SHIFT``."""
 SCALE_SHIFT = 3
 """A scale index is a head's output in units of 1/8, which keeps the head's weights near 1."""
+MULTIPLES = (1.0, 0.5, 2.0, 4.0)
+"""Of its scale: the deviations of the Gaussians that an index's distribution is mixed from."""
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
 
 
@@ -169,16 +171,27 @@ def step_masks(latents: int, height: int, width: int, device: torch.device) -> T
 
 
 class ScaleLikelihood(nn.Module):
-    """Probability of a unit interval around a residual under a zero-mean Gaussian, bounded away from zero."""
+    """Probability of a unit interval around a residual under a zero-mean Gaussian, bounded away from zero.
+
+    Outside training, once ``mixture`` is set: under a mixture of Gaussians of ``MULTIPLES`` of the scale, with
+    the weights (SCALE_LEVELS, len(MULTIPLES)) that were fitted to what the model codes (see ``symbol_tables``).
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.bound = LowerBound(1e-9)
+        self.register_buffer("mixture", None, persistent=False)
 
     def forward(self, residual: Tensor, scale_index: Tensor) -> Tensor:
         """``residual`` and ``scale_index`` of one shape to probabilities of that shape."""
         scale = SCALE_MIN * torch.exp(scale_index * LOG_SCALE_STEP)
-        distance = residual.abs()
-        upper = torch.special.ndtr((0.5 - distance) / scale)
-        lower = torch.special.ndtr((-0.5 - distance) / scale)
-        return self.bound(upper - lower)
+        if self.training or self.mixture is None:
+            return self.bound(_interval(residual, scale))
+        shares = self.mixture[scale_index.round().long()].float().unbind(-1)
+        parts = (share * _interval(residual, m * scale) for share, m in zip(shares, MULTIPLES, strict=True))
+        return self.bound(sum(parts))
+
+
+def _interval(residual: Tensor, scale: Tensor) -> Tensor:
+    distance = residual.abs()
+    return torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)

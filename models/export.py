@@ -49,6 +49,7 @@ def trained_model(checkpoint: Path) -> tuple[CompressionModel, dict]:
     model = CompressionModel(recipe.architecture, recipe.quantization)
     prefix = "module."
     model.load_state_dict({k[len(prefix) :]: v for k, v in state["average"].items() if k.startswith(prefix)})
+    model.likelihood.mixture = state.get("mixture")
     set_exact(model.eval(), True)
     return model, state
 
@@ -157,7 +158,7 @@ def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
         "started_from": state.get("started_from"),
         "card": card or {},
     }
-    tables = frequency_tables(model, state.get("counts"))
+    tables = frequency_tables(model)
     data = write_model(metadata, export_graphs(model), tables)
     self_check(data, checkpoint)
     return data

@@ -2,7 +2,7 @@
 
 A predicted scale is itself uncertain, so residuals of one scale index have heavier tails than the Gaussian
 that training assumes. Each index gets a mixture of Gaussians of a few multiples of its scale, which costs
-1 to 1.5 % fewer bits at no cost in time. Without counts the tables are those of the Gaussian.
+1 to 1.5 % fewer bits at no cost in time.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from codec.range_coder import table_from_probabilities
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, SCALE_MIN
 from models.compression_model import CompressionModel
 from models.data import random_batch
-from models.entropy import LOG_SCALE_STEP
+from models.entropy import LOG_SCALE_STEP, MULTIPLES
 from models.vector_quantize import VectorQuantizer
 
 TAIL = 2.0**-18
 """Values less likely than this are left to the escape."""
 LARGEST = 1024
 """Larger residuals are left to the escape as well: a table spends 2**-16 on every value that it holds."""
-MULTIPLES = (1.0, 0.5, 2.0, 4.0)
-"""Of its scale: the deviations of the Gaussians that an index's table is mixed from."""
 FIT_ITERATIONS = 100
 COUNTED_CROPS, COUNTED_SIDE = 96, 256
 
@@ -58,7 +56,7 @@ def _tails(scales: Tensor, length: int) -> Tensor:
 
 
 def mixture_weights(counts: Tensor) -> Tensor:
-    """Weights (SCALE_LEVELS, len(MULTIPLES)) of each index's Gaussians, fitted to ``counts`` of magnitudes.
+    """Weights (SCALE_LEVELS, len(MULTIPLES)) float64 of each index's Gaussians, fitted to ``counts`` of magnitudes.
 
     By expectation maximisation (Dempster, Laird, Rubin 1977), each Gaussian with a prior of one count and
     the first, the model's own, with many: what was hardly seen stays as it was trained.
@@ -104,11 +102,12 @@ def _hyper_tables(model: CompressionModel) -> list[Tensor]:
 
 
 @torch.no_grad()
-def frequency_tables(model: CompressionModel, counts: Tensor | None) -> dict:
+def frequency_tables(model: CompressionModel) -> dict:
     """What a model file's tables hold: frequencies for every scale index and hyper-latent channel; a codebook."""
-    gaussian = torch.tensor([[1.0, 0.0, 0.0, 0.0]], dtype=torch.float64).repeat(SCALE_LEVELS, 1)
-    weights = gaussian if counts is None else mixture_weights(counts)
-    tables = {"scale": _scale_tables(weights), "hyper": _hyper_tables(model)}
+    weights = model.likelihood.mixture
+    if weights is None:
+        weights = torch.eye(len(MULTIPLES), dtype=torch.float64)[:1].repeat(SCALE_LEVELS, 1)
+    tables = {"scale": _scale_tables(weights.double()), "hyper": _hyper_tables(model)}
     found: dict = {n: [_frequencies(row) for row in rows] for n, rows in tables.items()}
     if model.quantizer.counts_bits:
         found["codebook"] = _codebook(model.quantizer.codebook)

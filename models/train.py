@@ -22,7 +22,7 @@ from models.integer import set_exact
 from models.optimize import flushed_denormals, make_average, make_optimizer, set_learning_rates
 from models.recipe import Recipe
 from models.start import start_from_principal_components
-from models.symbol_tables import count_symbols
+from models.symbol_tables import count_symbols, mixture_weights
 from models.validate import validate
 
 LOG_EVERY = 50
@@ -58,7 +58,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.position = Position()
         model = CompressionModel(recipe.architecture, recipe.quantization)
-        self.counts: Tensor | None = None
+        self.mixture: Tensor | None = None
         self.started_from: dict | None = None
         if earlier is not None:
             self.started_from = load_weights(model, earlier)
@@ -93,17 +93,18 @@ class Trainer:
             "noise": torch.get_rng_state(),
             "step": self.position.step,
             "seconds": self.position.seconds,
-            "counts": self.counts,
+            "mixture": self.mixture,
             "started_from": self.started_from,
         }
         save_checkpoint(path, self.recipe, state)
 
-    def count_symbols(self) -> None:
-        """Count what the average, as it stands now, codes of the pictures: export fits its tables to it."""
+    def fit_distributions(self) -> None:
+        """Fit the distributions of residuals to what the average, as it stands now, makes of the pictures."""
         if not self.model.quantizer.counts_bits:
             average = self.average.module.eval()
             set_exact(average, True)
-            self.counts = count_symbols(average, self.pictures, self.recipe.seed)
+            self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed))
+            average.likelihood.mixture = self.mixture.to(self.fabric.device)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Crops (B, 3, S, S) in [0, 1], and a quality (B,) in [0, 1] for each."""
@@ -250,7 +251,7 @@ def train(
                 trainer.save(checkpoint)
                 saved_at = time.monotonic()
         log.file.close()
-        trainer.count_symbols()
+        trainer.fit_distributions()
         trainer.save(checkpoint)
         report(held_out)
     return checkpoint

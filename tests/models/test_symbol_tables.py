@@ -5,7 +5,8 @@ import torch
 from codec.tables import SCALE_LEVELS
 from models.architecture import Architecture
 from models.compression_model import CompressionModel
-from models.symbol_tables import LARGEST, MULTIPLES, frequency_tables, mixture_weights
+from models.entropy import MULTIPLES, ScaleLikelihood
+from models.symbol_tables import LARGEST, frequency_tables, mixture_weights
 
 LEVEL, DEVIATION = 16, 0.788
 
@@ -36,8 +37,9 @@ def test_tables_are_symmetric_whole_and_cover_what_happens():
     model = CompressionModel(
         Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
     )
-    plain = frequency_tables(model, None)
-    fitted = frequency_tables(model, counts_of([DEVIATION / 2, DEVIATION * 2]))
+    plain = frequency_tables(model)
+    model.likelihood.mixture = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))
+    fitted = frequency_tables(model)
     assert len(plain["scale"]) == SCALE_LEVELS
     assert len(plain["hyper"]) == 8
     for row in plain["scale"] + fitted["scale"] + plain["hyper"]:
@@ -47,3 +49,18 @@ def test_tables_are_symmetric_whole_and_cover_what_happens():
     # A rounding's remainder goes to the most frequent value alone.
     assert inside == inside[::-1]
     assert len(fitted["scale"][LEVEL]) > len(plain["scale"][LEVEL])
+
+
+def test_the_likelihood_outside_training_is_that_of_the_tables():
+    likelihood = ScaleLikelihood()
+    values, index = torch.arange(-5.0, 6.0), torch.full((11,), float(LEVEL))
+    gaussian = likelihood(values, index)
+    likelihood.mixture = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))
+    assert torch.equal(likelihood(values, index), gaussian)
+    model = CompressionModel(
+        Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
+    )
+    model.likelihood = likelihood.eval()
+    row = np.array(frequency_tables(model)["scale"][LEVEL][:-1]) / 2**16
+    middle = len(row) // 2
+    assert likelihood(values, index).numpy() == pytest.approx(row[middle - 5 : middle + 6], abs=4e-4)
