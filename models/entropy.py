@@ -173,8 +173,8 @@ def step_masks(latents: int, height: int, width: int, device: torch.device) -> T
 class ScaleLikelihood(nn.Module):
     """Probability of a unit interval around a residual under a zero-mean Gaussian, bounded away from zero.
 
-    Outside training, once ``mixture`` is set: under a mixture of Gaussians of ``MULTIPLES`` of the scale, with
-    the weights (SCALE_LEVELS, len(MULTIPLES)) that were fitted to what the model codes (see ``symbol_tables``).
+    Once ``mixture`` is set: under a mixture of Gaussians of ``MULTIPLES`` of the scale, with the weights
+    (SCALE_LEVELS, len(MULTIPLES)) that were fitted to what the model codes (see ``symbol_tables``).
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class ScaleLikelihood(nn.Module):
     def forward(self, residual: Tensor, scale_index: Tensor) -> Tensor:
         """``residual`` and ``scale_index`` of one shape to probabilities of that shape."""
         scale = SCALE_MIN * torch.exp(scale_index * LOG_SCALE_STEP)
-        if self.training or self.mixture is None:
+        if self.mixture is None:
             return self.bound(_interval(residual, scale))
         shares = self.mixture[scale_index.round().long()].float().unbind(-1)
         parts = (share * _interval(residual, m * scale) for share, m in zip(shares, MULTIPLES, strict=True))

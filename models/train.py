@@ -62,8 +62,11 @@ class Trainer:
         self.started_from: dict | None = None
         if earlier is not None:
             self.started_from = load_weights(model, earlier)
+            self.mixture = model.likelihood.mixture
         elif saved is None:
             start_from_principal_components(model, recipe, pictures)
+        else:
+            self.mixture = model.likelihood.mixture = saved.get("mixture")
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
         self.average = make_average(self.model, recipe)
         optimizer = make_optimizer(self.model, recipe)
@@ -104,14 +107,16 @@ class Trainer:
             average = self.average.module.eval()
             set_exact(average, True)
             self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed))
-            average.likelihood.mixture = self.mixture.to(self.fabric.device)
+            self.mixture = self.mixture.to(self.fabric.device)
+            self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Crops (B, 3, S, S) in [0, 1], and a quality (B,) in [0, 1] for each."""
         r = self.recipe
         count, side = (r.late_batch, r.late_crop) if self.progress >= r.late_from else (r.batch, r.crop)
         x = random_batch(self.pictures, count, side, r.downscale, self.generator)
-        quality = torch.rand(count, generator=self.generator)
+        # One quality from each of ``count`` equal ranges: batches differ less than with independent draws.
+        quality = (torch.arange(count) + torch.rand(count, generator=self.generator)) / count
         return x.to(self.fabric.device), quality.to(self.fabric.device)
 
     def step(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,6 +154,7 @@ def load_weights(model: CompressionModel, checkpoint: Path) -> dict:
     if recipe.architecture != model.architecture:
         raise ValueError(f"{checkpoint}: a model of another architecture than the recipe's")
     model.load_state_dict(saved["model"])
+    model.likelihood.mixture = saved.get("mixture")
     return {
         "steps": saved["step"],
         "hours": round(saved["seconds"] / 3600, 3),

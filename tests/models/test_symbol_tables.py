@@ -51,16 +51,16 @@ def test_tables_are_symmetric_whole_and_cover_what_happens():
     assert len(fitted["scale"][LEVEL]) > len(plain["scale"][LEVEL])
 
 
-def test_the_likelihood_outside_training_is_that_of_the_tables():
+def test_the_likelihood_is_that_of_the_tables():
     likelihood = ScaleLikelihood()
     values, index = torch.arange(-5.0, 6.0), torch.full((11,), float(LEVEL))
     gaussian = likelihood(values, index)
     likelihood.mixture = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))
-    assert torch.equal(likelihood(values, index), gaussian)
+    assert not torch.allclose(likelihood(values, index), gaussian, rtol=0.1)
     model = CompressionModel(
         Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
     )
-    model.likelihood = likelihood.eval()
+    model.likelihood = likelihood
     row = np.array(frequency_tables(model)["scale"][LEVEL][:-1]) / 2**16
     middle = len(row) // 2
     assert likelihood(values, index).numpy() == pytest.approx(row[middle - 5 : middle + 6], abs=4e-4)
