@@ -59,7 +59,7 @@ def _looks_drawn(pixels: np.ndarray) -> bool:
         return True
     p = pixels.astype(np.int16)
     error = np.abs(p[1:, 1:] - (p[1:, :-1] + p[:-1, 1:] - p[:-1, :-1])).max(axis=2)
-    return float((error <= 1).mean()) >= _DRAWN_SHARE
+    return np.count_nonzero(error <= 1) >= _DRAWN_SHARE * max(1, error.size)
 
 
 def better_webp(pixels: np.ndarray, limit: int, mse: float) -> bytes | None:

@@ -25,6 +25,12 @@ def test_any_size_and_quality_comes_back(tiny, width, height, grey, fallback, qu
     assert np.array_equal(tiny.decode_latents(data)[1], latents)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (40, 1)])
+@pytest.mark.filterwarnings("error")
+def test_a_single_row_or_column_of_pixels_raises_no_warning(tiny, size):
+    tiny.encode(made_picture(*size), 50)
+
+
 def test_psnr_and_size_rise_with_quality(tiny):
     pixels = made_picture(256, 192)
     files = [tiny.encode(pixels, q, fallback=False) for q in (0, 50, 100)]
