@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,8 @@ _METHOD = 4
 _TYPICAL_BPP = (0.14, 0.32, 0.5, 0.69, 0.88, 1.14, 1.87, 2.66, 4.0)
 _TYPICAL_QUALITY = (0, 10, 30, 50, 70, 80, 90, 95, 100)
 """What photographs cost at WebP's qualities: where the search begins."""
+_BAND = 32
+"""Rows of a band of the part that is coded first, to learn what this tile costs."""
 
 
 def _webp(pixels: np.ndarray, **settings) -> bytes:
@@ -47,7 +50,8 @@ def decode_webp(data: bytes, height: int, width: int) -> np.ndarray:
         raise FormatError("a tile stored as WebP cannot be decoded") from error
 
 
-def _mse(a: np.ndarray, b: np.ndarray) -> float:
+def mse(a: np.ndarray, b: np.ndarray) -> float:
+    """Mean squared error of two arrays of levels in 0..255."""
     return float(np.square(a.astype(np.float32) - b).mean())
 
 
@@ -62,28 +66,40 @@ def _looks_drawn(pixels: np.ndarray) -> bool:
     return np.count_nonzero(error <= 1) >= _DRAWN_SHARE * max(1, error.size)
 
 
-def better_webp(pixels: np.ndarray, limit: int, mse: float) -> bytes | None:
-    """A WebP file of under ``limit`` bytes with at most ``mse`` (8-bit levels squared), or None.
+def _likely_quality(bpp: float) -> int:
+    return round(float(np.interp(bpp, _TYPICAL_BPP, _TYPICAL_QUALITY)))
+
+
+def _cost(pixels: np.ndarray, quality: int) -> float:
+    """How many times a typical photograph's bytes WebP needs for a quarter of ``pixels``, taken in bands."""
+    bands = pixels[np.arange(len(pixels)) // _BAND % 4 == 0]
+    typical = float(np.interp(quality, _TYPICAL_QUALITY, _TYPICAL_BPP))
+    return len(_webp(bands, quality=quality)) * 8 / bands[..., 0].size / typical
+
+
+def better_webp(pixels: np.ndarray, limit: int, wanted: Callable[[], float]) -> bytes | None:
+    """A WebP file of under ``limit`` bytes with a mean squared error of at most ``wanted()``, or None.
 
     Lossless where the tile looks drawn; else the best quality that fits, found by a search that gives up as
-    soon as WebP cannot get there.
+    soon as WebP cannot get there. ``wanted`` is asked late: another thread may still be decoding.
     """
     if _looks_drawn(pixels):
         data = encode_lossless(pixels)
         if len(data) < limit:
             return data
-    low, high, share = 0, 100, 1.0
+    bpp = 8 * limit / pixels[..., 0].size
+    low, high = 0, 100
+    share = _cost(pixels, _likely_quality(bpp))
     while low <= high:
-        bpp = 8 * limit / pixels[..., 0].size / share
-        quality = int(np.clip(round(float(np.interp(bpp, _TYPICAL_BPP, _TYPICAL_QUALITY))), low, high))
+        quality = int(np.clip(_likely_quality(bpp / share), low, high))
         data = _webp(pixels, quality=quality)
-        found = _mse(decode_webp(data, *pixels.shape[:2]), pixels)
+        found = mse(decode_webp(data, *pixels.shape[:2]), pixels)
         fits = len(data) < limit
-        if fits and found <= mse:
+        if fits and found <= wanted():
             return data
         # No picture gains more than 6 dB from twice the bytes; fewer of them may lose nothing (noise).
         gain = 6 * max(0.0, math.log2(limit / len(data)))
-        if 10 * math.log10(max(found, 1e-9)) - gain > 10 * math.log10(max(mse, 1e-9)):
+        if 10 * math.log10(max(found, 1e-9)) - gain > 10 * math.log10(max(wanted(), 1e-9)):
             return None
         low, high = (quality + 1, high) if fits else (low, quality - 1)
         # This picture costs so many times what is typical: the next trial is near the limit.

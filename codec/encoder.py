@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from codec import format
-from codec.classical import better_webp, encode_lossless
+from codec.classical import better_webp, encode_lossless, mse
 from codec.decoder import synthesise_block
 from codec.engine import Engine
 from codec.latents import encode_latents
@@ -89,16 +91,23 @@ class _Encoder:
         coded = [tile for tile in block.divided(self.tile_cells) if self.contents[tile].method == LATENTS]
         if not coded:
             return
-        found = synthesise_block(self.engine, self.model, self.latents, self.cells, block, self.header)
-        for tile in coded:
-            rows, columns = self.inside(tile)
-            original = self.pixels[rows, columns]
-            top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
-            decoded = found[top : top + original.shape[0], left : left + original.shape[1]]
-            mse = float(np.square(decoded.astype(np.float32) - original).mean())
-            webp = better_webp(original, len(self.contents[tile].colours), mse)
-            if webp is not None:
-                self.contents[tile] = TileContent(WEBP, webp)
+        # WebP works on one core while the synthesis, which scales badly over threads, takes the others.
+        with ThreadPoolExecutor(1) as pool:
+            synthesis = pool.submit(
+                lambda: synthesise_block(self.engine, self.model, self.latents, self.cells, block, self.header)
+            )
+            for tile in coded:
+                original = self.pixels[self.inside(tile)]
+                top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
+                inside = np.s_[top : top + original.shape[0], left : left + original.shape[1]]
+                error = partial(self._error, synthesis, inside, original)
+                webp = better_webp(original, len(self.contents[tile].colours), error)
+                if webp is not None:
+                    self.contents[tile] = TileContent(WEBP, webp)
+
+    @staticmethod
+    def _error(synthesis: Future, inside: tuple[slice, slice], original: np.ndarray) -> float:
+        return mse(synthesis.result()[inside], original)
 
     def content(self, tile: Area) -> bytes:
         """The bytes of a coded tile."""
