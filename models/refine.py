@@ -24,6 +24,7 @@ from models.graph import TorchGraph
 from models.optimize import flushed_denormals
 from models.quantize import ste_round
 from models.recipe import recipe_from_dict
+from models.symbol_tables import mixture_of_tables
 
 LEARNING_RATE = 0.02
 """In quantisation steps; it falls to zero."""
@@ -63,6 +64,7 @@ class Refiner:
         self.iterations = iterations
         self._graphs = {name: TorchGraph(data) for name, data in model.graphs.items() if name != "analysis"}
         self._likelihood = ScaleLikelihood()
+        self._likelihood.mixture = mixture_of_tables(model.scale_tables)
         self._hyper_bits = _bits_of_hyper_latents(model)
         self._one_at_a_time = threading.Lock()
 

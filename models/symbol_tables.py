@@ -7,10 +7,11 @@ that training assumes. Each index gets a mixture of Gaussians of a few multiples
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from codec.range_coder import table_from_probabilities
+from codec.range_coder import Table, table_from_probabilities
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, SCALE_MIN
 from models.compression_model import CompressionModel
 from models.data import random_batch
@@ -73,6 +74,15 @@ def mixture_weights(counts: Tensor) -> Tensor:
         share = torch.einsum("ljk,lk->lj", density, counts / total) * weights + prior
         weights = share / share.sum(1, keepdim=True)
     return weights
+
+
+def mixture_of_tables(tables: list[Table]) -> Tensor:
+    """Weights, as ``mixture_weights`` gives them, under which residuals cost what ``tables`` of a model file say."""
+    counts = torch.zeros(SCALE_LEVELS, LARGEST + 1, dtype=torch.float64)
+    for row, table in zip(counts, tables, strict=True):
+        size = np.minimum(np.abs(np.arange(-table.radius, table.radius + 1)), LARGEST)
+        row += torch.from_numpy(np.bincount(size, table.frequencies[:-1], minlength=LARGEST + 1))
+    return mixture_weights(counts)
 
 
 def _scale_tables(weights: Tensor) -> list[Tensor]:

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 
+from codec.model_file import load_model
 from codec.tables import SCALE_LEVELS
 from models.architecture import Architecture
 from models.compression_model import CompressionModel
 from models.entropy import MULTIPLES, ScaleLikelihood
-from models.symbol_tables import LARGEST, frequency_tables, mixture_weights
+from models.symbol_tables import LARGEST, frequency_tables, mixture_of_tables, mixture_weights
 
 LEVEL, DEVIATION = 16, 0.788
 
@@ -64,3 +65,14 @@ def test_the_likelihood_is_that_of_the_tables():
     row = np.array(frequency_tables(model)["scale"][LEVEL][:-1]) / 2**16
     middle = len(row) // 2
     assert likelihood(values, index).numpy() == pytest.approx(row[middle - 5 : middle + 6], abs=4e-4)
+
+
+def test_the_mixture_of_a_model_file_is_that_of_its_tables():
+    tables, likelihood = load_model().scale_tables, ScaleLikelihood()
+    likelihood.mixture = mixture_of_tables(tables)
+    for index in range(0, SCALE_LEVELS, 7):
+        shares = tables[index].frequencies[:-1] / 2**16
+        values = torch.arange(-tables[index].radius, tables[index].radius + 1.0)
+        found = likelihood(values, torch.full_like(values, index)).numpy()
+        bits = -np.sum(shares * np.log2(shares))
+        assert -np.sum(shares * np.log2(found)) == pytest.approx(bits, rel=0.005, abs=0.001), index
