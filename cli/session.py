@@ -49,6 +49,8 @@ def run_or_exit(work: Callable[[], Result]) -> Result:
     """The result of ``work``; exits with 1 and one line when it fails on its input."""
     try:
         return work()
+    except BrokenPipeError:
+        raise  # whoever read our output has left: click ends quietly
     except (CodecError, ValueError, OSError, MemoryError) as error:
         fail(error)
         raise typer.Exit(1) from error
@@ -116,6 +118,8 @@ def for_each(inputs: list[str], work: Callable[[str], None]) -> None:
             work(name)
             if session.verbose:
                 session.say(f"{name}: {time.perf_counter() - start:.2f} s")
+        except BrokenPipeError:
+            raise
         except (CodecError, OSError, MemoryError) as error:
             fail(error if name == "-" or name in str(error) else CodecError(f"{name}: {error}"))
             failed.append(name)

@@ -187,7 +187,8 @@ class ScaleLikelihood(nn.Module):
         scale = SCALE_MIN * torch.exp(scale_index * LOG_SCALE_STEP)
         if self.mixture is None:
             return self.bound(_interval(residual, scale))
-        shares = self.mixture[scale_index.round().long()].float().unbind(-1)
+        index = scale_index.round().long()
+        shares = (row.take(index) for row in self.mixture.float().unbind(1))
         parts = (share * _interval(residual, m * scale) for share, m in zip(shares, MULTIPLES, strict=True))
         return self.bound(sum(parts))
 

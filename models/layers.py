@@ -75,11 +75,15 @@ class Block(nn.Module):
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """(B, C, H, W) and quality (B,) to (B, C, H, W)."""
         mixed = functional.leaky_relu(self._scaled(self.mix, x), 0.1)
-        x = x + BRANCH_SCALE * self.project(self.depthwise(mixed))
+        x = x + _branch(self.project, self.depthwise(mixed))
         value, gate = self._scaled(self.expand, x).chunk(2, dim=1)
         gated = value * torch.sigmoid(gate) * self.scale(quality)
-        return x + BRANCH_SCALE * self.contract(gated)
+        return x + _branch(self.contract, gated)
 
+    # Scales are on weights, not on features: that is a small fraction of the work.
     def _scaled(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
-        # On the weights, not on x: exported, it is folded into a constant.
         return functional.conv2d(x, layer.weight * self.inward.reshape(1, -1, 1, 1), layer.bias)
+
+
+def _branch(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    return functional.conv2d(x, layer.weight * BRANCH_SCALE, layer.bias * BRANCH_SCALE)

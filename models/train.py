@@ -15,10 +15,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
+from codec.model_file import load_model
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.compression_model import CompressionModel
 from models.data import load_folder, random_batch
 from models.integer import set_exact
+from models.model_weights import load_model_weights
 from models.optimize import flushed_denormals, make_average, make_optimizer, set_learning_rates
 from models.recipe import Recipe
 from models.start import start_from_principal_components
@@ -61,7 +63,7 @@ class Trainer:
         self.mixture: Tensor | None = None
         self.started_from: dict | None = None
         if earlier is not None:
-            self.started_from = load_weights(model, earlier)
+            self.started_from = load_weights(model, earlier, recipe, pictures)
             self.mixture = model.likelihood.mixture
         elif saved is None:
             start_from_principal_components(model, recipe, pictures)
@@ -144,21 +146,28 @@ class Trainer:
         return bpp.detach().mean(), -10 * torch.log10(mse.detach().clamp(min=1e-10)).mean(), loss.detach()
 
 
-def load_weights(model: CompressionModel, checkpoint: Path) -> dict:
+def load_weights(model: CompressionModel, earlier: Path, recipe: Recipe, pictures: list[Tensor]) -> dict:
     """Give ``model`` the weights that an earlier training ended with; returns what that training was.
 
+    ``earlier`` is its checkpoint, or the model file that came of it.
+
     Raises:
-        ValueError: when the checkpoint cannot be read, or is of another architecture.
+        ValueError: when the file cannot be read, or is of another architecture.
     """
-    recipe, saved = load_checkpoint(checkpoint)
-    if recipe.architecture != model.architecture:
-        raise ValueError(f"{checkpoint}: a model of another architecture than the recipe's")
+    if earlier.suffix == ".nicm":
+        file = load_model(earlier)
+        start_from_principal_components(model, recipe, pictures)  # for what a model file does not say
+        load_model_weights(model, file)
+        return {key: file.metadata.get(key) for key in ("steps", "hours", "recipe", "started_from")}
+    saved_recipe, saved = load_checkpoint(earlier)
+    if saved_recipe.architecture != model.architecture:
+        raise ValueError(f"{earlier}: a model of another architecture than the recipe's")
     model.load_state_dict(saved["model"])
     model.likelihood.mixture = saved.get("mixture")
     return {
         "steps": saved["step"],
         "hours": round(saved["seconds"] / 3600, 3),
-        "recipe": dataclasses.asdict(recipe),
+        "recipe": dataclasses.asdict(saved_recipe),
         "started_from": saved.get("started_from"),
     }
 
@@ -219,8 +228,8 @@ def train(
     """Train a model on the pictures below ``data``; returns the path of the checkpoint in ``out``.
 
     With ``resume`` the checkpoint's own recipe goes on from its last saved step. With ``start_from``, the
-    checkpoint of an earlier training, its weights take the place of the principal components. Without
-    ``valid`` every fiftieth picture is held out for validation.
+    checkpoint of an earlier training or its model file, its weights take the place of the principal components.
+    Without ``valid`` every fiftieth picture is held out for validation.
 
     Raises:
         ValueError: for a folder without pictures, or a checkpoint that is there already or is missing.

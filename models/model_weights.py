@@ -1,0 +1,99 @@
+"""Weights for training out of an exported model file: what a checkpoint holds, as far as a model file does.
+
+Three things are not in a model file. The integer layers' weights are there as they were rounded; what blocks
+see is scaled in the file already (``Block.inward``), so that scale is measured anew; and of the hyper-latents'
+prior the file has only the tables, to which one is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import torch
+from compressai.entropy_models import EntropyBottleneck
+from torch import Tensor
+
+from codec.model_file import Model
+from codec.range_coder import Table
+from codec.tables import HYPER_MAX
+from models.compression_model import CompressionModel
+from models.integer import IntegerConv2d
+from models.recipe import recipe_from_dict
+from models.symbol_tables import mixture_of_tables
+
+PRIOR_STEPS, PRIOR_RATE = 600, 0.02
+
+
+def load_model_weights(model: CompressionModel, file: Model) -> None:
+    """Give ``model`` the weights of ``file``; its blocks keep their ``inward``, which must be set before.
+
+    Raises:
+        ValueError: when the file's architecture is not the model's, or it does not hold its weights.
+    """
+    recipe = file.metadata.get("recipe")
+    if not isinstance(recipe, dict) or recipe_from_dict(recipe).architecture != model.architecture:
+        raise ValueError("the model file is of another architecture than the recipe's")
+    if file.codebook is not None:
+        raise ValueError("a vector-quantised model's weights cannot be read back from its model file")
+    state = model.state_dict()
+    found = {name: value for graph, data in file.graphs.items() for name, value in _parameters(graph, data)}
+    for name, module in model.named_modules():
+        if isinstance(module, IntegerConv2d) and f"{name}.weight" in found:
+            found[f"{name}.weight"] = found[f"{name}.weight"] * 2.0 ** (module.in_shift - module.out_shift)
+            found[f"{name}.bias"] = (found[f"{name}.bias"] - 0.5) * 2.0**-module.out_shift
+        if hasattr(module, "inward"):
+            for layer in ("mix", "expand"):
+                found[f"{name}.{layer}.weight"] = found[f"{name}.{layer}.weight"] / module.inward.reshape(1, -1, 1, 1)
+    if any(name not in state or state[name].shape != value.shape for name, value in found.items()):
+        raise ValueError("a model file whose weights are not of this project's networks")
+    missing = [n for n, _ in model.named_parameters() if n not in found and not n.startswith("hyper_prior.")]
+    if missing:
+        raise ValueError(f"a model file without the weights of {missing[0]}")
+    model.load_state_dict(found, strict=False)
+    _fit_prior(model.hyper_prior, file.hyper_tables)
+    model.likelihood.mixture = mixture_of_tables(file.scale_tables)
+
+
+def _parameters(graph: str, data: bytes) -> Iterator[tuple[str, Tensor]]:
+    """The parameters in a graph, by their names in ``CompressionModel``.
+
+    A convolution's weight may stand under a name that the exporter made up; its bias has the layer's.
+    """
+    nodes = onnx.load_from_string(data).graph
+    values = {v.name: torch.from_numpy(onnx.numpy_helper.to_array(v).copy()) for v in nodes.initializer}
+    for node in nodes.node:
+        if node.op_type == "Conv" and len(node.input) == 3:
+            layer = _name(graph, node.input[2]).removesuffix(".bias")
+            yield f"{layer}.weight", values[node.input[1]]
+            yield f"{layer}.bias", values[node.input[2]]
+    for name, value in values.items():
+        if name.endswith("log_scale"):
+            yield name, value
+
+
+def _name(graph: str, name: str) -> str:
+    name = name.replace(".convolution.", ".")
+    if graph.startswith("context"):
+        return name.replace("step.", f"context_steps.{graph.removeprefix('context')}.", 1)
+    return {"hyper_analysis": "h_a.", "hyper_synthesis": "h_s."}.get(graph, "") + name
+
+
+def _fit_prior(prior: EntropyBottleneck, tables: list[Table]) -> None:
+    """Train ``prior`` until it gives values the probabilities that ``tables`` (one for each channel) do."""
+    wanted = torch.zeros(len(tables), 1, 2 * HYPER_MAX + 1)
+    for row, table in zip(wanted, tables, strict=True):
+        radius = min(table.radius, HYPER_MAX)
+        inside = table.frequencies[table.radius - radius : table.radius + radius + 1]
+        row[0, HYPER_MAX - radius : HYPER_MAX + radius + 1] = torch.from_numpy(inside / np.sum(inside)).float()
+    reach = int((wanted > 0).any(0).nonzero().sub(HYPER_MAX)[:, 1].abs().max())
+    wanted = wanted[..., HYPER_MAX - reach : HYPER_MAX + reach + 1]
+    values = torch.arange(-reach, reach + 1, dtype=torch.float32).expand(1, len(tables), -1).contiguous()
+    optimizer = torch.optim.Adam(prior.parameters(), PRIOR_RATE)
+    for _ in range(PRIOR_STEPS):
+        _, likelihood = prior(values, training=False)
+        cost = -(wanted.transpose(0, 1) * torch.log(likelihood)).sum()
+        optimizer.zero_grad()
+        cost.backward()
+        optimizer.step()

@@ -1,0 +1,73 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import GOLDEN, made_picture
+from PIL import Image
+
+from codec.model_file import load_model
+from models.checkpoint import load_checkpoint
+from models.compression_model import CompressionModel
+from models.export import trained_model
+from models.integer import set_exact
+from models.layers import Block
+from models.model_weights import load_model_weights
+from models.recipe import RECIPES, load_recipe, recipe_from_dict
+from models.symbol_tables import frequency_tables
+from models.train import train
+
+
+def read_back(file):
+    model = CompressionModel(recipe_from_dict(file.metadata["recipe"]).architecture)
+    for block in model.modules():
+        if isinstance(block, Block):
+            block.inward.fill_(3.0)  # another than the file's model had
+    load_model_weights(model, file)
+    set_exact(model.eval(), True)
+    return model
+
+
+def test_a_model_file_gives_back_the_model_that_it_was_exported_from():
+    exported, _ = trained_model(GOLDEN / "tiny.pt")
+    file = load_model(GOLDEN / "tiny.nicm")
+    model = read_back(file)
+    x = torch.from_numpy(made_picture(512, 384)).permute(2, 0, 1)[None].float() / 255
+    for quality in (0.0, 0.4, 1.0):
+        with torch.no_grad():
+            expected, found = (m(x, torch.tensor([quality])) for m in (exported, model))
+        assert torch.equal(found.y_hat, expected.y_hat)
+        assert torch.equal(found.scale_index, expected.scale_index)
+        torch.testing.assert_close(found.x_hat, expected.x_hat, atol=1e-4, rtol=0)
+    again = frequency_tables(model)
+    for name, tables in (("scale", file.scale_tables), ("hyper", file.hyper_tables)):
+        for row, table in zip(again[name], tables, strict=True):
+            radius = min(table.radius, len(row) // 2 - 1)  # the outermost values count once in 65536
+            found, expected = (
+                np.array(r[len(r) // 2 - 1 - radius : len(r) // 2 + radius]) for r in (row, table.frequencies)
+            )
+            assert np.abs(found - expected).sum() < 0.02 * 2**16  # one hundredth of all symbols, moved
+
+
+def test_training_starts_from_a_model_file(tmp_path):
+    (tmp_path / "data").mkdir()
+    for seed in range(2):
+        Image.fromarray(made_picture(160, 130, seed)).save(tmp_path / "data" / f"{seed}.png")
+    file = load_model(GOLDEN / "tiny.nicm")
+    recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), steps=1, learning_rate=1e-9)
+    checkpoint = train(tmp_path / "data", tmp_path, recipe, device="cpu", start_from=GOLDEN / "tiny.nicm")
+    _, saved = load_checkpoint(checkpoint)
+    for name, weights in read_back(file).state_dict().items():
+        if name.startswith("context_steps."):
+            torch.testing.assert_close(saved["model"][name], weights, atol=1e-6, rtol=0)
+    assert saved["started_from"]["steps"] == file.metadata["steps"]
+
+
+def test_a_model_file_that_does_not_fit_is_refused():
+    file = load_model(GOLDEN / "tiny.nicm")
+    other = CompressionModel(dataclasses.replace(recipe_from_dict(file.metadata["recipe"]).architecture, latents=32))
+    with pytest.raises(ValueError, match="another architecture"):
+        load_model_weights(other, file)
+    swapped = {**file.graphs, "hyper_analysis": file.graphs["synthesis"]}
+    with pytest.raises(ValueError, match="model file"):
+        read_back(dataclasses.replace(file, graphs=swapped))
