@@ -22,12 +22,13 @@ from codec.tables import HYPER_MAX, MEAN_SHIFT, STEPS, quality_level
 from models.entropy import ScaleLikelihood, step_masks
 from models.graph import TorchGraph
 from models.optimize import flushed_denormals
-from models.quantize import ste_round
 from models.recipe import recipe_from_dict
 from models.symbol_tables import mixture_of_tables
 
 LEARNING_RATE = 0.02
 """In quantisation steps; it falls to zero."""
+GENTLE_BELOW = 1.0
+"""Gradients (bits a quantisation step) below this move latents in proportion: Adam would move all of them alike."""
 FIRST_TEMPERATURE, LAST_TEMPERATURE = 0.5, 0.1
 EFFORTS = {effort: 25 * 2 ** (effort - 2) for effort in range(2, 10)}
 """Iterations for each effort above 1: every step takes twice as long."""
@@ -88,7 +89,7 @@ class Refiner:
     def _descend(self, x: Tensor, start: Tensor, quality: int, tiles: list[tuple[slice, slice]]) -> Tensor:
         generator = torch.Generator().manual_seed(0)
         y = start.clone().requires_grad_()
-        optimizer = torch.optim.Adam([y], LEARNING_RATE)
+        optimizer = torch.optim.Adam([y], LEARNING_RATE, eps=GENTLE_BELOW)
         for iteration in range(self.iterations):
             done = iteration / self.iterations
             optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - done)
@@ -112,36 +113,36 @@ class Refiner:
         return bits + self.recipe.distortion_weight(quality / MAX_QUALITY) * 255**2 * error
 
     def _code(self, y: Tensor, quality: int, rounding: Rounding) -> tuple[Tensor, Tensor]:
-        """A tile's decoded latents and the bits of all its symbols, as ``codec.latents`` codes them."""
-        features, bits = self._code_hyper_latents(y, quality)
+        """A tile's decoded latents and the bits of all its symbols, as ``codec.latents`` codes them.
+
+        What the hyper-latents and the context steps predict is taken as it is, without a gradient: through
+        rounded integers that gradient is mostly noise, and refinement gains more without it.
+        """
+        features, bits = self._code_hyper_latents(y.detach(), quality)
         decoded = torch.zeros_like(y)
         for step, mask in enumerate(step_masks(*y.shape[1:], y.device)):
-            inputs = {"features": features.chunk(STEPS, dim=1)[step]}
-            if step:
-                inputs["decoded"] = decoded * 2.0**MEAN_SHIFT
-            mean, scale_index = self._graphs[f"context{step}"](**inputs)
-            mean = mean * 2.0**-MEAN_SHIFT
+            mean, scale_index = self._predict(step, features.chunk(STEPS, dim=1)[step], decoded.detach())
             residual = rounding(y - mean)
             decoded = decoded + mask * (mean + residual)
             bits = bits - (mask * torch.log2(self._likelihood(residual, scale_index))).sum()
         return decoded, bits
 
+    @torch.no_grad()
     def _code_hyper_latents(self, y: Tensor, quality: int) -> tuple[Tensor, Tensor]:
         height, width = y.shape[2:]
         padded = functional.pad(y, (0, -width % 4, 0, -height % 4), mode="replicate")
-        z = ste_round(self._graphs["hyper_analysis"](y=padded)[0]).clamp(-HYPER_MAX, HYPER_MAX)
-        below = torch.floor(z.detach()).clamp(-HYPER_MAX, HYPER_MAX - 1)
-        first, second = (self._hyper_bits.gather(1, _by_channel(below) + HYPER_MAX + side) for side in (0, 1))
-        # Between two integers the bits are interpolated: that is where the gradient comes from.
-        bits = (first + (second - first) * (z - below).transpose(0, 1).flatten(1)).sum()
+        z = torch.round(self._graphs["hyper_analysis"](y=padded)[0]).clamp(-HYPER_MAX, HYPER_MAX)
+        by_channel = z.transpose(0, 1).flatten(1).long()  # (N, h * w)
+        bits = self._hyper_bits.gather(1, by_channel + HYPER_MAX).sum()
         level = torch.full((1, 1, 1, 1), float(quality_level(quality)))
         features = self._graphs["hyper_synthesis"](z_hat=z, quality_level=level)[0]
         return features[:, :, :height, :width], bits
 
-
-def _by_channel(z: Tensor) -> Tensor:
-    """(1, N, h, w) to whole numbers (N, h * w)."""
-    return z.transpose(0, 1).flatten(1).long()
+    @torch.no_grad()
+    def _predict(self, step: int, features: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:
+        inputs = {"decoded": decoded * 2.0**MEAN_SHIFT} if step else {}
+        mean, scale_index = self._graphs[f"context{step}"](features=features, **inputs)
+        return mean * 2.0**-MEAN_SHIFT, scale_index
 
 
 def _bits_of_hyper_latents(model: Model) -> Tensor:
