@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+BLOCK_COUNTS = ("analysis_blocks8", "analysis_blocks16", "synthesis_blocks8", "synthesis_blocks16")
+"""What a model can have more of than the one that its training starts from."""
+
 
 @dataclass(frozen=True)
 class Architecture:

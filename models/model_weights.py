@@ -7,6 +7,7 @@ prior the file has only the tables, to which one is fitted.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,12 +19,40 @@ from torch import Tensor
 from codec.model_file import Model
 from codec.range_coder import Table
 from codec.tables import HYPER_MAX
+from models.architecture import BLOCK_COUNTS, Architecture
 from models.compression_model import CompressionModel
 from models.integer import IntegerConv2d
+from models.layers import BRANCH_SCALE
 from models.recipe import recipe_from_dict
 from models.symbol_tables import mixture_of_tables
 
 PRIOR_STEPS, PRIOR_RATE = 600, 0.02
+_BRANCH_ENDS = {"depthwise": "project", "expand": "contract"}
+"""The convolution before the last of a branch of ``Block``, and that last one."""
+
+
+def architecture_of(file: Model) -> Architecture:
+    """The architecture of ``file``. Raises ValueError when its metadata does not say it."""
+    recipe = file.metadata.get("recipe")
+    if not isinstance(recipe, dict):
+        raise ValueError("the model file does not say how it was trained")
+    return recipe_from_dict(recipe).architecture
+
+
+def take_weights(model: CompressionModel, before: CompressionModel) -> None:
+    """Give ``model`` the weights of ``before``, which may have fewer blocks.
+
+    Blocks start by adding nothing, so a fresh ``model`` with more of them computes what ``before`` did.
+
+    Raises:
+        ValueError: when the architectures differ in anything else.
+    """
+    counts = {name: getattr(before.architecture, name) for name in BLOCK_COUNTS}
+    fewer = all(count <= getattr(model.architecture, name) for name, count in counts.items())
+    if not fewer or dataclasses.replace(model.architecture, **counts) != before.architecture:
+        raise ValueError("the earlier model is of another architecture than the recipe's")
+    model.load_state_dict(before.state_dict(), strict=False)
+    model.likelihood.mixture = before.likelihood.mixture
 
 
 def load_model_weights(model: CompressionModel, file: Model) -> None:
@@ -32,8 +61,7 @@ def load_model_weights(model: CompressionModel, file: Model) -> None:
     Raises:
         ValueError: when the file's architecture is not the model's, or it does not hold its weights.
     """
-    recipe = file.metadata.get("recipe")
-    if not isinstance(recipe, dict) or recipe_from_dict(recipe).architecture != model.architecture:
+    if architecture_of(file) != model.architecture:
         raise ValueError("the model file is of another architecture than the recipe's")
     if file.codebook is not None:
         raise ValueError("a vector-quantised model's weights cannot be read back from its model file")
@@ -59,15 +87,24 @@ def load_model_weights(model: CompressionModel, file: Model) -> None:
 def _parameters(graph: str, data: bytes) -> Iterator[tuple[str, Tensor]]:
     """The parameters in a graph, by their names in ``CompressionModel``.
 
-    A convolution's weight may stand under a name that the exporter made up; its bias has the layer's.
+    A convolution's weight may stand under a name that the exporter made up; its bias has the layer's. The
+    layers that end a branch have lost both names, with ``BRANCH_SCALE`` multiplied in: they follow one that
+    has kept its own.
     """
     nodes = onnx.load_from_string(data).graph
     values = {v.name: torch.from_numpy(onnx.numpy_helper.to_array(v).copy()) for v in nodes.initializer}
+    before = ""
     for node in nodes.node:
         if node.op_type == "Conv" and len(node.input) == 3:
+            weight, bias = (values[name] for name in node.input[1:])
             layer = _name(graph, node.input[2]).removesuffix(".bias")
-            yield f"{layer}.weight", values[node.input[1]]
-            yield f"{layer}.bias", values[node.input[2]]
+            block, _, part = before.rpartition(".")
+            if not node.input[2].endswith(".bias") and part in _BRANCH_ENDS:
+                layer = f"{block}.{_BRANCH_ENDS[part]}"
+                weight, bias = weight / BRANCH_SCALE, bias / BRANCH_SCALE
+            yield f"{layer}.weight", weight
+            yield f"{layer}.bias", bias
+            before = layer
     for name, value in values.items():
         if name.endswith("log_scale"):
             yield name, value

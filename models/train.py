@@ -20,7 +20,7 @@ from models.checkpoint import load_checkpoint, save_checkpoint
 from models.compression_model import CompressionModel
 from models.data import load_folder, random_batch
 from models.integer import set_exact
-from models.model_weights import load_model_weights
+from models.model_weights import architecture_of, load_model_weights, take_weights
 from models.optimize import flushed_denormals, make_average, make_optimizer, set_learning_rates
 from models.recipe import Recipe
 from models.start import start_from_principal_components
@@ -55,7 +55,7 @@ class Trainer:
     ) -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
         self.recipe, self.pictures = recipe, pictures
-        self.fabric = Fabric(accelerator=device, devices=1, precision="bf16-mixed")
+        self.fabric = Fabric(accelerator=device, devices=1, precision=fast_precision(device))
         self.fabric.seed_everything(recipe.seed, verbose=False)
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.position = Position()
@@ -146,30 +146,45 @@ class Trainer:
         return bpp.detach().mean(), -10 * torch.log10(mse.detach().clamp(min=1e-10)).mean(), loss.detach()
 
 
+def fast_precision(device: str) -> str:
+    """Fabric's name for bfloat16 where ``device`` (auto, cpu or cuda) computes in it, else for float32.
+
+    A CPU without instructions for bfloat16 takes six times as long with it.
+    """
+    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+        return "bf16-mixed"
+    found = getattr(torch.cpu, "get_capabilities", dict)()
+    return "bf16-mixed" if found.get("avx512_bf16") or found.get("bf16") else "32-true"
+
+
 def load_weights(model: CompressionModel, earlier: Path, recipe: Recipe, pictures: list[Tensor]) -> dict:
     """Give ``model`` the weights that an earlier training ended with; returns what that training was.
 
-    ``earlier`` is its checkpoint, or the model file that came of it.
+    ``earlier`` is its checkpoint, or the model file that came of it. ``model`` may have more blocks.
 
     Raises:
-        ValueError: when the file cannot be read, or is of another architecture.
+        ValueError: when the file cannot be read, or is of an architecture that is not the model's in all else.
     """
+    start_from_principal_components(model, recipe, pictures)  # for blocks that only the new model has
     if earlier.suffix == ".nicm":
         file = load_model(earlier)
-        start_from_principal_components(model, recipe, pictures)  # for what a model file does not say
-        load_model_weights(model, file)
-        return {key: file.metadata.get(key) for key in ("steps", "hours", "recipe", "started_from")}
-    saved_recipe, saved = load_checkpoint(earlier)
-    if saved_recipe.architecture != model.architecture:
-        raise ValueError(f"{earlier}: a model of another architecture than the recipe's")
-    model.load_state_dict(saved["model"])
-    model.likelihood.mixture = saved.get("mixture")
-    return {
-        "steps": saved["step"],
-        "hours": round(saved["seconds"] / 3600, 3),
-        "recipe": dataclasses.asdict(saved_recipe),
-        "started_from": saved.get("started_from"),
-    }
+        before = CompressionModel(architecture_of(file))
+        start_from_principal_components(before, recipe, pictures)  # for what a model file does not say
+        load_model_weights(before, file)
+        facts = {key: file.metadata.get(key) for key in ("steps", "hours", "recipe", "started_from")}
+    else:
+        saved_recipe, saved = load_checkpoint(earlier)
+        before = CompressionModel(saved_recipe.architecture, saved_recipe.quantization)
+        before.load_state_dict(saved["model"])
+        before.likelihood.mixture = saved.get("mixture")
+        facts = {
+            "steps": saved["step"],
+            "hours": round(saved["seconds"] / 3600, 3),
+            "recipe": dataclasses.asdict(saved_recipe),
+            "started_from": saved.get("started_from"),
+        }
+    take_weights(model, before)
+    return facts
 
 
 class Log:

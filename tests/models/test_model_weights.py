@@ -6,13 +6,14 @@ import torch
 from conftest import GOLDEN, made_picture
 from PIL import Image
 
-from codec.model_file import load_model
+from codec.engine import Engine
+from codec.model_file import load_model, read_model
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
-from models.export import trained_model
+from models.export import export, trained_model
 from models.integer import set_exact
 from models.layers import Block
-from models.model_weights import load_model_weights
+from models.model_weights import load_model_weights, take_weights
 from models.recipe import RECIPES, load_recipe, recipe_from_dict
 from models.symbol_tables import frequency_tables
 from models.train import train
@@ -28,9 +29,11 @@ def read_back(file):
     return model
 
 
-def test_a_model_file_gives_back_the_model_that_it_was_exported_from():
+@pytest.mark.parametrize("written", ["long ago", "now"])
+def test_a_model_file_gives_back_the_model_that_it_was_exported_from(written):
     exported, _ = trained_model(GOLDEN / "tiny.pt")
-    file = load_model(GOLDEN / "tiny.nicm")
+    now = written == "now"
+    file = read_model(export(GOLDEN / "tiny.pt", "tiny")) if now else load_model(GOLDEN / "tiny.nicm")
     model = read_back(file)
     x = torch.from_numpy(made_picture(512, 384)).permute(2, 0, 1)[None].float() / 255
     for quality in (0.0, 0.4, 1.0):
@@ -62,6 +65,32 @@ def test_training_starts_from_a_model_file(tmp_path):
         if name.startswith("context_steps."):
             torch.testing.assert_close(saved["model"][name], weights, atol=1e-6, rtol=0)
     assert saved["started_from"]["steps"] == file.metadata["steps"]
+
+
+def test_the_default_model_can_be_trained_further():
+    file = load_model()
+    model = read_back(file)
+    y_hat = np.random.default_rng(0).normal(0, 2, (1, file.metadata["latents"], 4, 4)).astype(np.float32)
+    quality = torch.tensor([0.5])
+    expected = Engine(file, threads=1).run("synthesis", y_hat=y_hat, quality=quality.numpy())[0]
+    with torch.no_grad():
+        found = model.g_s(torch.from_numpy(y_hat) * model.inverse_gain(quality), quality)
+    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+
+
+def test_a_model_with_more_blocks_starts_where_the_earlier_one_ended():
+    before, _ = trained_model(GOLDEN / "tiny.pt")
+    more = dataclasses.replace(before.architecture, analysis_blocks8=2, synthesis_blocks16=3)
+    model = CompressionModel(more)
+    take_weights(model, before)
+    set_exact(model.eval(), True)
+    x = torch.from_numpy(made_picture(128, 64)).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        expected, found = (m(x, torch.tensor([0.5])) for m in (before, model))
+    assert torch.equal(found.y_hat, expected.y_hat)
+    torch.testing.assert_close(found.x_hat, expected.x_hat, atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="another architecture"):
+        take_weights(before, model)
 
 
 def test_a_model_file_that_does_not_fit_is_refused():
