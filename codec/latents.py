@@ -49,12 +49,13 @@ def _walk(
         mean, scale_index = (a[0] for a in engine.run(f"context{step}", **inputs))
         if mean.shape != shape or scale_index.shape != shape:
             raise FormatError("the model's context steps do not give one mean and scale for each latent")
-        if not (np.isfinite(mean).all() and np.isfinite(scale_index).all()):
-            raise FormatError("the model's context steps give values that are not numbers")
+        # Only what the step decodes is looked at: a quarter.
         positions = _step_positions(*shape, step)
-        indices = np.clip(scale_index, 0, SCALE_LEVELS - 1).astype(np.int64)
-        means = [mean[p] for p in positions]
-        found = residuals(means, [indices[p] for p in positions], positions)
+        means, scales = ([predicted[p] for p in positions] for predicted in (mean, scale_index))
+        if not all(np.isfinite(part).all() for part in (*means, *scales)):
+            raise FormatError("the model's context steps give values that are not numbers")
+        indices = [part.clip(0, SCALE_LEVELS - 1).astype(np.int64) for part in scales]
+        found = residuals(means, indices, positions)
         for p, mean_part, residual in zip(positions, means, found, strict=True):
             decoded[0][p] = mean_part + residual
     return decoded[0]
