@@ -29,7 +29,7 @@ def main() -> None:
     end = time.perf_counter()
     if not np.array_equal(found, values):
         raise SystemExit("the decoder gave other symbols")
-    ideal = sum(tables[i].bits(values[indices == i]) for i in range(64)) / 8
+    ideal = sum(tables[i].code_lengths(values[indices == i]).sum() for i in range(64)) / 8
     print(f"encode {SYMBOLS / (middle - start) / 1e6:.1f} M symbols/s, decode {SYMBOLS / (end - middle) / 1e6:.1f}")
     print(f"{len(data)} bytes, {100 * (len(data) / ideal - 1):+.3f} % of the ideal {ideal:.0f}")
 

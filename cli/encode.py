@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from cli.extras import require_train_extra
+from cli.extras import load_refiner
 from cli.session import for_each, load_codec, output_path, read_input, run_or_exit, session, write_output
-
-if TYPE_CHECKING:
-    from codec.codec import Codec
-    from codec.encoder import Refine
-
-
-def load_refiner(coder: Codec, effort: int, threads: int) -> Refine:
-    """What refines the latents of ``coder``; exits with 1 and one line where it cannot be had."""
-
-    def load() -> Refine:
-        require_train_extra()
-        import torch
-
-        from models.refine import EFFORTS, Refiner
-
-        if threads:
-            torch.set_num_threads(threads)
-        return Refiner(coder.model, EFFORTS[effort])
-
-    return run_or_exit(load)
 
 
 def encode(
@@ -80,5 +60,5 @@ def encode(
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is lower
     coder = load_codec(model or DEFAULT, threads)
-    refine = load_refiner(coder, effort, threads) if effort > 1 else None
+    refine = run_or_exit(lambda: load_refiner(coder.model, effort, threads)) if effort > 1 else None
     for_each(inputs, work)

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from cli.extras import load_refiner
 from cli.session import run_or_exit, session
 
 PICTURES_SHOWN = 4
@@ -60,6 +61,7 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures of each picture there.")] = None,
     report_file: Annotated[Path | None, typer.Option("--report", help="Write a page to look at there.")] = None,
+    effort: Annotated[int, typer.Option(min=1, max=9, help="As for codec encode.")] = 1,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -83,13 +85,16 @@ def evaluate(
             raise CodecError(f"--qualities {qualities!r}: expected numbers with commas") from error
         rivals = [name.strip() for name in against.split(",") if name.strip()]
         references = {name: points for path in reference or () for name, points in read_reference(path).items()}
+        coder = Codec(model or DEFAULT, threads=1)
+        refine = load_refiner(coder.model, effort, threads) if effort > 1 else None
         with Progress(console=Console(stderr=True), disable=session.quiet) as bar:
             task = bar.add_task("pictures")
             result = measure(
                 folder,
-                Codec(model or DEFAULT, threads=1),
+                coder,
                 levels,
                 rivals,
+                refine=refine,
                 references=references,
                 workers=threads or os.cpu_count() or 1,
                 done=lambda i, n: bar.update(task, completed=i, total=n),

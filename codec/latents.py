@@ -17,7 +17,7 @@ from codec.model_file import Model
 from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phase
 
-_UNITS = 1 << MEAN_SHIFT
+UNITS = 1 << MEAN_SHIFT
 Blocks = list[np.ndarray]
 """A step's latents: for each group of channels those at its positions, (M / 4, rows, columns)."""
 Residuals = Callable[[Blocks, Blocks, list], Blocks]
@@ -33,7 +33,7 @@ def _step_positions(latents: int, height: int, width: int, step: int) -> list[tu
     ]
 
 
-def _walk(
+def walk(
     engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int, int], residuals: Residuals
 ) -> np.ndarray:
     """Decoded latents (M, h, w), integers in units of 2**-MEAN_SHIFT; ``residuals`` is asked once a step."""
@@ -84,31 +84,41 @@ def hyper_shape(height: int, width: int) -> tuple[int, int]:
     return -(-height // 4), -(-width // 4)
 
 
+def hyper_latents(engine: Engine, y: np.ndarray) -> np.ndarray:
+    """The hyper-latents (N, h/4, w/4), rounded up to whole, that latents ``y`` (M, h, w) in steps are coded with."""
+    _, h, w = y.shape
+    hyper_h, hyper_w = hyper_shape(h, w)
+    padded = np.pad(y, ((0, 0), (0, 4 * hyper_h - h), (0, 4 * hyper_w - w)), mode="edge")
+    z = engine.run("hyper_analysis", y=padded[None])[0][0]
+    return np.clip(np.nan_to_num(np.rint(z)), -HYPER_MAX, HYPER_MAX).astype(np.float32)
+
+
+def symbols_of(residuals: np.ndarray) -> np.ndarray:
+    """The integers (int32) nearest to residuals in units of ``2**-MEAN_SHIFT``, as far as they can be coded."""
+    rounded = np.nan_to_num(np.rint(residuals / UNITS))
+    return np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
+
+
 def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
     """Code latents ``y`` (M, h, w) float, in quantisation steps, at ``quality`` in hundredths.
 
     Returns the stream and what a decoder makes of it, as ``decode_latents`` does.
     """
     coder = Encoder()
-    _, h, w = y.shape
-    hyper_h, hyper_w = hyper_shape(h, w)
-    padded = np.pad(y, ((0, 0), (0, 4 * hyper_h - h), (0, 4 * hyper_w - w)), mode="edge")
-    z = engine.run("hyper_analysis", y=padded[None])[0][0]
-    z_hat = np.clip(np.nan_to_num(np.rint(z)), -HYPER_MAX, HYPER_MAX).astype(np.float32)
-    channels = np.repeat(np.arange(len(z_hat)), hyper_h * hyper_w)
+    z_hat = hyper_latents(engine, y)
+    channels = np.repeat(np.arange(len(z_hat)), z_hat[0].size)
     coder.encode(z_hat.ravel().astype(np.int32), channels, model.hyper_tables)
 
     def residuals(means: Blocks, indices: Blocks, positions: list) -> Blocks:
-        wanted = [y[p] * _UNITS - mean for p, mean in zip(positions, means, strict=True)]
+        wanted = [y[p] * UNITS - mean for p, mean in zip(positions, means, strict=True)]
         if (book := model.codebook) is not None:
             coded = book.encode(coder, _vectors(wanted, book.length), _vectors(indices, book.length))
             return _vector_blocks(coded, means)
-        rounded = np.nan_to_num(np.rint(_flat(wanted) / _UNITS))
-        symbols = np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
+        symbols = symbols_of(_flat(wanted))
         coder.encode(symbols, _flat(indices), model.scale_tables)
-        return _blocks(symbols * _UNITS, means)
+        return _blocks(symbols * UNITS, means)
 
-    decoded = _walk(engine, z_hat, quality, y.shape, residuals)
+    decoded = walk(engine, z_hat, quality, y.shape, residuals)
     return coder.finish(), decoded
 
 
@@ -125,8 +135,8 @@ def decode_latents(engine: Engine, model: Model, stream: bytes, quality: int, he
     def residuals(means: Blocks, indices: Blocks, _positions: list) -> Blocks:
         if (book := model.codebook) is not None:
             return _vector_blocks(book.decode(coder, _vectors(indices, book.length)), means)
-        return _blocks(coder.decode(_flat(indices), model.scale_tables) * _UNITS, means)
+        return _blocks(coder.decode(_flat(indices), model.scale_tables) * UNITS, means)
 
-    decoded = _walk(engine, z_hat, quality, (model.metadata["latents"], height, width), residuals)
+    decoded = walk(engine, z_hat, quality, (model.metadata["latents"], height, width), residuals)
     coder.finish()
     return decoded

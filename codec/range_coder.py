@@ -48,12 +48,12 @@ class Table:
         """The table as a constriction model."""
         return _categorical(self.frequencies.astype(np.uint32).tobytes())
 
-    def bits(self, values: np.ndarray) -> float:
-        """Ideal code length of ``values`` in bits, escapes' 16 raw bits included."""
+    def code_lengths(self, values: np.ndarray) -> np.ndarray:
+        """Ideal code length in bits of each of ``values``, escapes' 16 raw bits included."""
         symbols = np.where(np.abs(values) > self.radius, 2 * self.radius + 1, values + self.radius)
         lengths = PRECISION - np.log2(self.frequencies)
         lengths[-1] += _ESCAPE_BITS
-        return float(lengths[symbols].sum())
+        return lengths[symbols]
 
 
 @lru_cache(maxsize=1024)

@@ -1,7 +1,6 @@
 """An exported graph as a differentiable function of torch tensors.
 
-Only the operations that this project's own graphs hold. ``Floor`` (the integer networks') has the gradient of
-the identity, as in training.
+Only the operations that this project's own synthesis graphs hold.
 """
 
 from __future__ import annotations
@@ -14,17 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.quantize import straight_through
-
 Attributes = dict[str, object]
 
 
 def _conv(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return functional.conv2d(x, weight, bias, padding=tuple(a.get("pads", [0, 0])[:2]), groups=a.get("group", 1))
-
-
-def _reshape(_a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
-    return x.reshape([x.shape[i] if side == 0 else side for i, side in enumerate(shape.tolist())])
 
 
 def _slice(
@@ -33,10 +26,6 @@ def _slice(
     for start, end, axis in zip(starts.tolist(), ends.tolist(), axes.tolist(), strict=True):
         x = x.narrow(axis, start, min(end, x.shape[axis]) - start)
     return x
-
-
-def _squeeze(_a: Attributes, x: Tensor, axes: Tensor) -> Tensor:
-    return x.squeeze(tuple(axes.tolist()))
 
 
 def _unsqueeze(_a: Attributes, x: Tensor, axes: Tensor) -> Tensor:
@@ -53,29 +42,20 @@ OPERATIONS: dict[str, Callable[..., Tensor]] = {
     "Abs": lambda a, x: x.abs(),
     "Add": lambda a, x, y: x + y,
     "Cast": _cast,
-    "Clip": lambda a, x, low, high: x.clamp(low, high),
-    "Concat": lambda a, *parts: torch.cat(parts, dim=a["axis"]),
     "Constant": lambda a: a["value"],
     "Conv": _conv,
     "DepthToSpace": lambda a, x: functional.pixel_shuffle(x, a["blocksize"]),
     "Div": lambda a, x, y: x / y if x.is_floating_point() else x // y,
     "Exp": lambda a, x: x.exp(),
-    "Floor": lambda a, x: straight_through(x, torch.floor(x)),
     "Gather": lambda a, x, index: x[index] if x.dim() == 1 else x.index_select(a.get("axis", 0), index),
     "LeakyRelu": lambda a, x: functional.leaky_relu(x, a["alpha"]),
-    "Log": lambda a, x: x.log(),
     "MatMul": lambda a, x, y: x @ y,
     "Mul": lambda a, x, y: x * y,
     "Relu": lambda a, x: x.relu(),
-    "Reshape": _reshape,
     "Shape": lambda a, x: torch.tensor(x.shape),
     "Sigmoid": lambda a, x: x.sigmoid(),
-    "Sign": lambda a, x: x.sign(),
     "Slice": _slice,
-    "Sqrt": lambda a, x: x.sqrt(),
-    "Squeeze": _squeeze,
     "Sub": lambda a, x, y: x - y,
-    "Transpose": lambda a, x: x.permute(a["perm"]),
     "Unsqueeze": _unsqueeze,
 }
 

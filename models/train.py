@@ -54,7 +54,7 @@ class Trainer:
         self, recipe: Recipe, pictures: list[Tensor], device: str, saved: dict | None, earlier: Path | None
     ) -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
-        self.recipe, self.pictures = recipe, pictures
+        self.recipe = recipe
         self.fabric = Fabric(accelerator=device, devices=1, precision=fast_precision(device))
         self.fabric.seed_everything(recipe.seed, verbose=False)
         self.generator = torch.Generator().manual_seed(recipe.seed)
@@ -69,6 +69,8 @@ class Trainer:
             start_from_principal_components(model, recipe, pictures)
         else:
             self.mixture = model.likelihood.mixture = saved.get("mixture")
+        # On an accelerator crops are cut there: a core cannot cut them as fast as it takes them.
+        self.pictures = [picture.to(self.fabric.device) for picture in pictures]
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
         self.average = make_average(self.model, recipe)
         optimizer = make_optimizer(self.model, recipe)
@@ -119,7 +121,7 @@ class Trainer:
         x = random_batch(self.pictures, count, side, r.downscale, self.generator)
         # One quality from each of ``count`` equal ranges: batches differ less than with independent draws.
         quality = (torch.arange(count) + torch.rand(count, generator=self.generator)) / count
-        return x.to(self.fabric.device), quality.to(self.fabric.device)
+        return x, quality.to(self.fabric.device)
 
     def step(self) -> tuple[Tensor, Tensor, Tensor]:
         """One step of the optimiser: the batch's mean bpp, PSNR in dB, and loss."""

@@ -85,13 +85,18 @@ def test_effort_goes_with_a_quality_and_the_extra_that_it_needs(picture_file, mo
 
 @pytest.mark.skipif(not HAS_TRAIN, reason="refining needs torch, which comes with the extra 'train'")
 def test_effort_changes_the_bits_and_not_the_format(tmp_path):
-    photograph = tmp_path / "photograph.png"  # one that the default model codes better than WebP does
+    (tmp_path / "pictures").mkdir()
+    photograph = tmp_path / "pictures" / "photograph.png"  # one that the default model codes better than WebP does
     Image.open(Path(__file__).parents[2] / "samples" / "coffee.png").crop((200, 100, 330, 220)).save(photograph)
     for effort in (1, 2):
         target = tmp_path / f"{effort}.nic"
         assert run("encode", photograph, "-o", target, "--effort", effort).returncode == 0
         assert run("decode", target, "-o", tmp_path / f"{effort}.png").returncode == 0
     assert (tmp_path / "1.nic").read_bytes() != (tmp_path / "2.nic").read_bytes()
+    arguments = ("--qualities", 50, "--effort", 2, "--json", tmp_path / "a.json")
+    assert run("eval", tmp_path / "pictures", *arguments).returncode == 0
+    (measured,) = json.loads((tmp_path / "a.json").read_text())["codecs"]["nic"]
+    assert round(measured["bpp"] * 130 * 120 / 8) == (tmp_path / "2.nic").stat().st_size
 
 
 def test_salvage_writes_what_is_left_and_says_what_is_not(picture_file, model, tmp_path):
