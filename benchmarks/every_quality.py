@@ -1,0 +1,54 @@
+"""Every quality from 0 to 100 on every picture of a folder: ``python benchmarks/every_quality.py FOLDER``.
+
+Prints where PSNR or size rise least from one quality to the next (a fall is negative), how far any PSNR is from the
+mean of its two neighbours', and the largest shift of a channel's mean, in levels.
+"""
+
+from __future__ import annotations
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from codec import Codec
+from codec.metrics import psnr
+
+
+def measure(path: Path) -> np.ndarray:
+    """Rows of (bits per pixel, PSNR in dB, largest shift of a channel's mean) for the qualities 0 to 100."""
+    codec = Codec(threads=1)
+    with Image.open(path) as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    rows = []
+    for quality in range(101):
+        data = codec.encode(pixels, quality)
+        decoded = np.asarray(codec.decode(data))
+        shift = np.abs((decoded.astype(float) - pixels).mean((0, 1))).max()
+        rows.append((8 * len(data) / pixels[..., 0].size, psnr(pixels, decoded), shift))
+    return np.array(rows)
+
+
+def main() -> None:
+    """Print the extremes over all pictures."""
+    paths = sorted(p for p in Path(sys.argv[1]).iterdir() if p.suffix.lower() in (".png", ".jpg", ".bmp"))
+    with ProcessPoolExecutor() as pool:
+        figures = np.stack(list(pool.map(measure, paths)))
+    for column, name in ((0, "bpp"), (1, "PSNR")):
+        rises = np.diff(figures[..., column], axis=1)
+        picture, quality = np.unravel_index(rises.argmin(), rises.shape)
+        falls = int((rises < 0).sum())
+        print(
+            f"{name}: smallest rise {rises.min():+.4f} ({paths[picture].name}, to quality {quality + 1});"
+            f" {falls} falls of {rises.size}"
+        )
+    decibels = figures[..., 1]
+    bend = np.abs(decibels[:, 1:-1] - (decibels[:, :-2] + decibels[:, 2:]) / 2)
+    print(f"PSNR: at most {bend.max():.3f} dB from the mean of its neighbours'")
+    print(f"largest shift of a channel's mean: {figures[..., 2].max():.2f} levels")
+
+
+if __name__ == "__main__":
+    main()

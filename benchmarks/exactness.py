@@ -1,0 +1,32 @@
+"""What exact integer entropy networks cost: ``python benchmarks/exactness.py CHECKPOINT FOLDER``.
+
+The model's own estimate of rate and distortion (see ``models.validate``) with them, and with the same networks in
+floating point, unrounded.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from codec.metrics import bd_rate
+from models.data import load_folder
+from models.export import trained_model
+from models.validate import validate
+
+
+def main() -> None:
+    """Print both curves and the BD-rate between them."""
+    checkpoint, folder = map(Path, sys.argv[1:])
+    model, _ = trained_model(checkpoint)
+    pictures, _ = load_folder(folder)
+    points = {}
+    for name, exact in (("float", False), ("exact", True)):
+        rows = validate(model, pictures, exact=exact)
+        points[name] = [(bpp, decibels) for _, bpp, decibels in rows]
+        print(name, "  ".join(f"{bpp:.4f} bpp {decibels:.3f} dB" for bpp, decibels in points[name]))
+    print(f"BD-rate of exact against float: {bd_rate(points['float'], points['exact']):+.3f} %")
+
+
+if __name__ == "__main__":
+    main()
