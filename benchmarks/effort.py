@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from codec import Codec
+from codec.evaluate import find_pictures
 from codec.metrics import bd_rate, psnr
 from models.refine import EFFORTS, Refiner
 
@@ -44,8 +45,7 @@ def measure(codec: Codec, pictures: list[np.ndarray], effort: int) -> tuple[list
 def main() -> None:
     """Print a line for each effort."""
     folder, *efforts = sys.argv[1:]
-    paths = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in (".png", ".jpg", ".bmp"))
-    pictures = [middle(path) for path in paths[:PICTURES]]
+    pictures = [middle(path) for path in find_pictures(Path(folder))[:PICTURES]]
     codec = Codec()
     plain, seconds = measure(codec, pictures, 1)
     print(f"effort 1  {seconds:6.2f} s  " + "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in plain))

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from codec import Codec
+from codec.evaluate import find_pictures
 from codec.metrics import psnr
 
 
@@ -33,7 +34,7 @@ def measure(path: Path) -> np.ndarray:
 
 def main() -> None:
     """Print the extremes over all pictures."""
-    paths = sorted(p for p in Path(sys.argv[1]).iterdir() if p.suffix.lower() in (".png", ".jpg", ".bmp"))
+    paths = find_pictures(Path(sys.argv[1]))
     with ProcessPoolExecutor() as pool:
         figures = np.stack(list(pool.map(measure, paths)))
     for column, name in ((0, "bpp"), (1, "PSNR")):
