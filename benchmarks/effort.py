@@ -15,7 +15,6 @@ from PIL import Image
 from codec import Codec
 from codec.evaluate import find_pictures
 from codec.metrics import bd_rate, psnr
-from models.refine import EFFORTS, Refiner
 
 QUALITIES = (10, 35, 60, 85)
 SIDE, PICTURES = 256, 8
@@ -31,12 +30,11 @@ def middle(path: Path) -> np.ndarray:
 
 def measure(codec: Codec, pictures: list[np.ndarray], effort: int) -> tuple[list[tuple[float, float]], float]:
     """Mean (bpp, PSNR) at each quality, and the seconds for a picture."""
-    refine = Refiner(codec.model, EFFORTS[effort]) if effort > 1 else None
     points, began = [], time.perf_counter()
     for quality in QUALITIES:
         rows = []
         for pixels in pictures:
-            data = codec.encode(pixels, quality, fallback=False, refine=refine)
+            data = codec.encode(pixels, quality, fallback=False, effort=effort)
             rows.append((8 * len(data) / pixels[..., 0].size, psnr(pixels, np.asarray(codec.decode(data)))))
         points.append(tuple(np.mean(rows, axis=0)))
     return points, (time.perf_counter() - began) / len(QUALITIES) / len(pictures)
@@ -49,7 +47,7 @@ def main() -> None:
     codec = Codec()
     plain, seconds = measure(codec, pictures, 1)
     print(f"effort 1  {seconds:6.2f} s  " + "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in plain))
-    for effort in map(int, efforts or ("2", "3", "4")):
+    for effort in map(int, efforts or ("2", "3", "4", "5")):
         points, seconds = measure(codec, pictures, effort)
         figures = "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in points)
         print(f"effort {effort}  {seconds:6.2f} s  {figures}  BD-rate {bd_rate(plain, points):+.2f} %", flush=True)

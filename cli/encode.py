@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli.extras import load_refiner
-from cli.session import for_each, load_codec, output_path, read_input, run_or_exit, session, write_output
+from cli.session import for_each, load_codec, output_path, read_input, session, write_output
 
 
 def encode(
@@ -18,7 +17,7 @@ def encode(
     max_bytes: Annotated[int | None, typer.Option(min=1, help="The best quality within so many bytes.")] = None,
     target_bpp: Annotated[float | None, typer.Option(min=0, help="The same, in bits per pixel.")] = None,
     min_psnr: Annotated[float | None, typer.Option(help="The smallest file with this PSNR in dB.")] = None,
-    effort: Annotated[int, typer.Option(min=1, max=9, help="Above 1: fewer bits, each step twice the time.")] = 1,
+    effort: Annotated[int | None, typer.Option(min=1, max=9, help="1 fast .. 9 fewest bytes; else 2.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
@@ -37,9 +36,6 @@ def encode(
     if sum(wish is not None for wish in (quality, max_bytes, target_bpp, min_psnr)) > 1:
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
 
-    if effort > 1 and (max_bytes, target_bpp, min_psnr) != (None, None, None):
-        raise typer.BadParameter("--effort above 1 goes with -q, not with a limit")
-
     def work(name: str) -> None:
         target = output_path(name, output, ".nic", len(inputs) > 1)
         picture = open_picture(
@@ -49,16 +45,15 @@ def encode(
         )
         pixels = picture.width * picture.height
         limit = max_bytes if target_bpp is None else int(target_bpp * pixels / 8)
-        options = {"strip": strip, "fallback": not no_fallback}
+        options = {"strip": strip, "fallback": not no_fallback, "effort": effort}
         if limit is not None or min_psnr is not None:
             data = coder.encode_to_fit(picture, max_bytes=limit, min_psnr=min_psnr, **options)
         else:
-            data = coder.encode(picture, DEFAULT_QUALITY if quality is None else quality, refine=refine, **options)
+            data = coder.encode(picture, DEFAULT_QUALITY if quality is None else quality, **options)
         write_output(target, data, overwrite)
         bpp = 8 * len(data) / pixels
         session.say(f"{name}: {picture.width}x{picture.height}, {len(data)} bytes, {bpp:.3f} bpp -> {target}")
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is lower
     coder = load_codec(model or DEFAULT, threads)
-    refine = run_or_exit(lambda: load_refiner(coder.model, effort, threads)) if effort > 1 else None
     for_each(inputs, work)

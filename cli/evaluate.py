@@ -11,7 +11,6 @@ from typing import Annotated
 
 import typer
 
-from cli.extras import load_refiner
 from cli.session import run_or_exit, session
 
 PICTURES_SHOWN = 4
@@ -61,7 +60,7 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures there.")] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write the figures of each picture there.")] = None,
     report_file: Annotated[Path | None, typer.Option("--report", help="Write a page to look at there.")] = None,
-    effort: Annotated[int, typer.Option(min=1, max=9, help="As for codec encode.")] = 1,
+    effort: Annotated[int | None, typer.Option(min=1, max=9, help="As for codec encode.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
     threads: Annotated[int, typer.Option(min=0, help="Pictures at a time; 0: one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
@@ -86,7 +85,6 @@ def evaluate(
         rivals = [name.strip() for name in against.split(",") if name.strip()]
         references = {name: points for path in reference or () for name, points in read_reference(path).items()}
         coder = Codec(model or DEFAULT, threads=1)
-        refine = load_refiner(coder.model, effort, threads) if effort > 1 else None
         with Progress(console=Console(stderr=True), disable=session.quiet) as bar:
             task = bar.add_task("pictures")
             result = measure(
@@ -94,7 +92,7 @@ def evaluate(
                 coder,
                 levels,
                 rivals,
-                refine=refine,
+                effort=effort,
                 references=references,
                 workers=threads or os.cpu_count() or 1,
                 done=lambda i, n: bar.update(task, completed=i, total=n),

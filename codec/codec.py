@@ -11,7 +11,7 @@ from PIL import Image
 
 from codec import format
 from codec.decoder import MAX_PIXELS, Decoder
-from codec.encoder import Refine, encode_picture, without_hidden_colours
+from codec.encoder import encode_picture, without_hidden_colours
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError, LimitError
 from codec.metrics import psnr
@@ -76,7 +76,7 @@ class Codec:
         *,
         strip: bool = False,
         fallback: bool = True,
-        refine: Refine | None = None,
+        effort: int | None = None,
     ) -> bytes:
         """A picture, or an array (H, W, 3) or (H, W) of uint8, to the bytes of a .nic file.
 
@@ -84,13 +84,15 @@ class Codec:
             quality: from 0 (smallest) to 100 (best), in steps of 0.01.
             strip: leave the metadata out, and make orientation and colours what it said.
             fallback: store the tiles that WebP codes better (screenshots, drawings) as WebP.
-            refine: takes more time for fewer bits: a ``models.refine.Refiner`` for ``model``.
+            effort: from 1 to 9. Above 1 latents are fitted to the picture, which saves bits and takes time; None is
+                2 with models that hold what it needs, 1 with others.
 
         Raises:
-            FormatError: for a quality or an array that is out of range.
+            CodecError: for an effort above 1 with a model that cannot do it.
+            FormatError: for a quality, an effort, or an array that is out of range.
             LimitError: for a picture with a side over 65535 pixels, or of more than 2**28 pixels.
         """
-        return self.encode_with_latents(image, quality, strip=strip, fallback=fallback, refine=refine)[0]
+        return self.encode_with_latents(image, quality, strip=strip, fallback=fallback, effort=effort)[0]
 
     def encode_to_fit(
         self,
@@ -100,6 +102,7 @@ class Codec:
         min_psnr: float | None = None,
         strip: bool = False,
         fallback: bool = True,
+        effort: int | None = None,
     ) -> bytes:
         """As ``encode``, at the quality that just fits a limit: ``max_bytes``, or else ``min_psnr`` in dB (RGB).
 
@@ -112,7 +115,7 @@ class Codec:
         picture = without_hidden_colours(as_picture(image, strip))
 
         def encode(quality: int, fallback: bool = False) -> bytes:
-            return self._encode_picture(picture, quality, fallback)[0]
+            return self._encode_picture(picture, quality, fallback, effort)[0]
 
         def measure(data: bytes) -> float:
             return psnr(picture.pixels, self._decoder(format.reader(data)).decode().pixels)
@@ -142,15 +145,15 @@ class Codec:
         *,
         strip: bool = False,
         fallback: bool = True,
-        refine: Refine | None = None,
+        effort: int | None = None,
     ) -> tuple[bytes, np.ndarray]:
         """As ``encode``; also the latents that a decoder will find, as ``decode_latents`` gives them."""
         if not 0 <= quality <= 100:
             raise FormatError(f"quality {quality:g} is not from 0 to 100")
-        return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback, refine)
+        return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback, effort)
 
     def _encode_picture(
-        self, picture: Picture, quality: int, fallback: bool, refine: Refine | None = None
+        self, picture: Picture, quality: int, fallback: bool, effort: int | None = None
     ) -> tuple[bytes, np.ndarray]:
         height, width = picture.pixels.shape[:2]
         if max(height, width) > format.MAX_SIDE:
@@ -159,7 +162,7 @@ class Codec:
             raise LimitError(f"a picture of {width}x{height} pixels: readers take {MAX_PIXELS}")
         engine = self._engine(self.model, height, width)
         return encode_picture(
-            engine, self.model, picture, quality, threads=self._threads, fallback=fallback, refine=refine
+            engine, self.model, picture, quality, threads=self._threads, fallback=fallback, effort=effort
         )
 
     def _decoder(self, reader: format.Reader, region: tuple[int, int, int, int] | None = None) -> Decoder:

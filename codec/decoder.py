@@ -29,7 +29,11 @@ def synthesise_block(
     def synthesise(y_hat: np.ndarray) -> np.ndarray:
         return engine.run("synthesis", y_hat=y_hat[None] * 2.0**-MEAN_SHIFT, quality=quality)[0][0]
 
-    x_hat = run_with_halo(synthesise, latents, block, whole, model.metadata["synthesis_halo"])
+    return levels_of(run_with_halo(synthesise, latents, block, whole, model.metadata["synthesis_halo"]))
+
+
+def levels_of(x_hat: np.ndarray) -> np.ndarray:
+    """Pixels, uint8 (H, W, 3), of what the synthesis gives (3, H, W), which may be overwritten."""
     levels = np.nan_to_num(x_hat, copy=False)  # in place: copies of a whole picture take as long as the arithmetic
     levels.clip(0, 1, out=levels)
     levels *= 255

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,22 +10,18 @@ import numpy as np
 
 from codec import format
 from codec.classical import better_webp, encode_lossless, mse
-from codec.decoder import synthesise_block
+from codec.decoder import levels_of, synthesise_block
 from codec.engine import Engine
 from codec.latents import encode_latents
 from codec.model_file import Model
 from codec.pictures import Picture
+from codec.refine import Refiner, refiner_for
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
 
 SMALL_TILES_FROM = 1 << 22
 """Pictures of more pixels are coded in tiles of 256 pixels, so that a region of them costs little to decode;
 smaller ones in tiles of 1024, which cost the fewest bytes."""
-
-
-Refine = Callable[[np.ndarray, np.ndarray, int, list[tuple[slice, slice]]], np.ndarray]
-"""Takes a block's pixels uint8 (3, H, W), its latents (M, h, w) in quantisation steps, the quality in hundredths,
-and the rows and columns of the tiles among them; gives latents that are to be coded instead."""
 
 
 @dataclass
@@ -36,7 +31,7 @@ class _Encoder:
     picture: Picture
     header: format.Header
     threads: int
-    refine: Refine | None
+    refiner: Refiner | None
 
     def __post_init__(self) -> None:
         self.pixels = self.picture.pixels
@@ -44,6 +39,7 @@ class _Encoder:
         self.tile_cells = self.header.tile_size // CELL
         self.tiles = list(self.cells.divided(self.tile_cells))
         self.contents: dict[Area, TileContent] = {}
+        self.foreseen: dict[Area, np.ndarray] = {}
         self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
 
     def block_pixels(self, cells: Area) -> np.ndarray:
@@ -78,9 +74,10 @@ class _Encoder:
             self.model.metadata["analysis_halo"],
         )
         coded = {tile: tile.within(block) for tile, is_flat in flat.items() if not is_flat}
-        if self.refine is not None:
+        if self.refiner is not None:
             pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
-            y = self.refine(pixels, y, self.header.quality, list(coded.values()))
+            y, x_hat = self.refiner.refine(pixels, y, list(coded.values()))
+            self.foreseen[block] = levels_of(x_hat)
         for tile, (rows, columns) in coded.items():
             stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
             self.contents[tile] = TileContent(LATENTS, stream)
@@ -93,9 +90,7 @@ class _Encoder:
             return
         # WebP works on one core while the synthesis, which scales badly over threads, takes the others.
         with ThreadPoolExecutor(1) as pool:
-            synthesis = pool.submit(
-                lambda: synthesise_block(self.engine, self.model, self.latents, self.cells, block, self.header)
-            )
+            synthesis = pool.submit(self.decoded, block)
             for tile in coded:
                 original = self.pixels[self.inside(tile)]
                 top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
@@ -104,6 +99,12 @@ class _Encoder:
                 webp = better_webp(original, len(self.contents[tile].colours), error)
                 if webp is not None:
                     self.contents[tile] = TileContent(WEBP, webp)
+
+    def decoded(self, block: Area) -> np.ndarray:
+        """What a decoder makes of a block, uint8 (H, W, 3); about that, and sooner, where it was refined."""
+        if block in self.foreseen:
+            return self.foreseen[block]
+        return synthesise_block(self.engine, self.model, self.latents, self.cells, block, self.header)
 
     @staticmethod
     def _error(synthesis: Future, inside: tuple[slice, slice], original: np.ndarray) -> float:
@@ -148,7 +149,7 @@ def encode_picture(
     *,
     threads: int,
     fallback: bool,
-    refine: Refine | None = None,
+    effort: int | None = None,
 ) -> tuple[bytes, np.ndarray]:
     """The bytes of a file at ``quality`` in hundredths, and the latents (M, h, w) that a decoder finds in it."""
     picture = without_hidden_colours(picture)
@@ -162,6 +163,6 @@ def encode_picture(
         picture.alpha is not None,
         tile_exponent=2 if height * width > SMALL_TILES_FROM else format.MAX_TILE_EXPONENT,
     )
-    encoder = _Encoder(engine, model, picture, header, threads, refine)
+    encoder = _Encoder(engine, model, picture, header, threads, refiner_for(engine, model, quality, effort))
     data = encoder.encode(fallback)
     return data, encoder.latents

@@ -45,5 +45,5 @@ class Engine:
         if not self._optimize:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         return onnxruntime.InferenceSession(
-            self._model.graphs[graph], options, providers=["CPUExecutionProvider"], enable_fallback=0
+            self._model.graph(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )

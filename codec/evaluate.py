@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from codec.codec import Codec
-from codec.encoder import Refine
 from codec.errors import CodecError
 from codec.metrics import bd_rate, ms_ssim, psnr
 from codec.pictures import as_picture, open_picture
@@ -44,9 +43,9 @@ def find_pictures(folder: Path) -> list[Path]:
     return paths
 
 
-def _jobs(codec: Codec, qualities: list[float], against: list[str], refine: Refine | None) -> Iterator[Job]:
+def _jobs(codec: Codec, qualities: list[float], against: list[str], effort: int | None) -> Iterator[Job]:
     for quality in qualities:
-        yield Job("nic", quality, lambda p, q=quality: codec.encode(p, q, refine=refine), codec.decode)
+        yield Job("nic", quality, lambda p, q=quality: codec.encode(p, q, effort=effort), codec.decode)
     for name in against:
         for quality in RIVALS[name].qualities:
             yield Job(name, quality, lambda p, n=name, q=quality: rival_encode(n, p, q), rival_decode)
@@ -114,13 +113,13 @@ def evaluate(
     against: list[str],
     *,
     references: dict[str, list[dict]] | None = None,
-    refine: Refine | None = None,
+    effort: int | None = None,
     workers: int = 1,
     done: Callable[[int, int], None] = lambda i, n: None,
 ) -> dict:
     """Measure ``codec`` and the rivals on the pictures in ``folder``, ``workers`` pictures at a time.
 
-    ``refine`` is for ``Codec.encode``.
+    ``effort`` is for ``Codec.encode``.
 
     Returns ``{"images": N, "codecs": {name: [{"quality", "bpp", "psnr", "ms_ssim", "encode_s", "decode_s"}]},
     "bd_rate": {name: percent against the first of against}, "bd_rates": see bd_rates, "references": as given,
@@ -132,7 +131,7 @@ def evaluate(
     """
     check_rivals(against)
     paths = find_pictures(folder)
-    jobs = list(_jobs(codec, qualities, against, refine))
+    jobs = list(_jobs(codec, qualities, against, effort))
     ramp = np.arange(3 << 12, dtype=np.uint32).astype(np.uint8).reshape(64, 64, 3)
     codec.decode(codec.encode(ramp, fallback=False))  # the first picture's time must not hold the model's loading
     rows = []

@@ -26,6 +26,9 @@ GRAPHS = (
     "hyper_synthesis",
     *(f"context{step}" for step in range(STEPS)),
 )
+GRADIENT = "gradient"
+"""What a model file may hold besides ``GRAPHS``: the synthesis graph's continuation to its gradient, with which
+latents are refined. Protocol buffers merge when they are joined."""
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "base"
 
@@ -34,14 +37,18 @@ DEFAULT = "base"
 class Model:
     """A checked model file.
 
-    ``graphs`` maps each of ``GRAPHS`` to its ONNX bytes. ``metadata`` holds "latents", "hyper_latents",
-    "analysis_halo", "synthesis_halo" (in latents), and whatever the model card says.
+    ``graphs`` maps each of ``GRAPHS`` to its ONNX bytes, and ``GRADIENT`` where there is one. ``metadata`` holds
+    "latents", "hyper_latents", "analysis_halo", "synthesis_halo" (in latents), and whatever the model card says.
     """
 
     model_id: bytes
     metadata: dict
     graphs: dict[str, bytes]
     tables_json: bytes = field(repr=False)
+
+    def graph(self, name: str) -> bytes:
+        """The ONNX bytes to run: one of ``GRAPHS``, or the synthesis with its gradient."""
+        return self.graphs["synthesis"] + self.graphs[name] if name == GRADIENT else self.graphs[name]
 
     @cached_property
     def _tables(self) -> dict:
@@ -82,7 +89,7 @@ def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict) -> bytes
     members = {
         "metadata.json": json.dumps({"version": VERSION, **metadata}, indent=1, sort_keys=True).encode(),
         "tables.json": json.dumps(tables, separators=(",", ":")).encode(),
-        **{f"{name}.onnx": graphs[name] for name in GRAPHS},
+        **{f"{name}.onnx": graphs[name] for name in (*GRAPHS, GRADIENT) if name in graphs},
     }
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
@@ -96,7 +103,8 @@ def read_model(data: bytes) -> Model:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
-            if {m.filename for m in members} != wanted or len(members) != len(wanted):
+            names = {m.filename for m in members}
+            if names - {f"{GRADIENT}.onnx"} != wanted or len(members) != len(names):
                 raise FormatError("not a model file: it does not hold the members of one")
             # Stored members cannot be larger than the file: no zip bomb fits.
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):
@@ -111,7 +119,7 @@ def read_model(data: bytes) -> Model:
     for name, limit in limits.items():
         if type(metadata.get(name)) is not int or not 1 <= metadata[name] <= limit:
             raise FormatError(f"the model file's {name} is not an integer from 1 to {limit}")
-    graphs = {name: content[f"{name}.onnx"] for name in GRAPHS}
+    graphs = {name.removesuffix(".onnx"): found for name, found in content.items() if name.endswith(".onnx")}
     return Model(hashlib.sha256(data).digest()[:8], metadata, graphs, content["tables.json"])
 
 

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from codec import format
 from codec.codec import Codec
 from codec.latents import decode_latents
-from codec.model_file import read_model, write_model
+from codec.model_file import GRADIENT, read_model, write_model
 from codec.tile_content import unpack
 from codec.tiles import cells_of
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
+from models.gradient import gradient_of
 from models.integer import IntegerConv2d, set_exact
 from models.symbol_tables import frequency_tables
 
@@ -114,7 +115,7 @@ def _with_rounded_layers(module: nn.Module) -> nn.Module:
 
 
 def export_graphs(model: CompressionModel) -> dict[str, bytes]:
-    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``. Changes ``model``."""
+    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``, and ``GRADIENT``. Changes ``model``."""
     a = model.architecture
     quality = torch.tensor([0.5])
     latents = torch.randn(1, a.latents, 8, 8)
@@ -123,6 +124,7 @@ def export_graphs(model: CompressionModel) -> dict[str, bytes]:
         "synthesis": _onnx(_ScaledSynthesis(model), {"y_hat": latents, "quality": quality}, ["x_hat"]),
         "hyper_analysis": _onnx(model.h_a, {"y": latents}, ["z"]),
     }
+    graphs[GRADIENT] = gradient_of(graphs["synthesis"])
     _with_rounded_layers(model)
     level = torch.full((1, 1, 1, 1), 128.0)
     z_hat = torch.zeros(1, a.hyper_latents, 2, 2)
@@ -159,7 +161,10 @@ def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
         "card": card or {},
     }
     tables = frequency_tables(model)
-    data = write_model(metadata, export_graphs(model), tables)
+    graphs = export_graphs(model)
+    if "codebook" in tables:
+        del graphs[GRADIENT]  # refining moves integers
+    data = write_model(metadata, graphs, tables)
     self_check(data, checkpoint)
     return data
 

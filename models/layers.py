@@ -76,7 +76,7 @@ class Block(nn.Module):
         """(B, C, H, W) and quality (B,) to (B, C, H, W)."""
         mixed = functional.leaky_relu(self._scaled(self.mix, x), 0.1)
         x = x + _branch(self.project, self.depthwise(mixed))
-        value, gate = self._scaled(self.expand, x).chunk(2, dim=1)
+        value, gate = self._scaled(self.expand, x).split(x.shape[1], dim=1)
         gated = value * torch.sigmoid(gate) * self.scale(quality)
         return x + _branch(self.contract, gated)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import HAS_TRAIN, made_picture
+from conftest import made_picture
 from PIL import Image
 
 from cli.extras import require_train_extra
@@ -75,28 +75,31 @@ def test_limits_on_bytes_rate_and_psnr(picture_file, model, tmp_path):
     assert run("encode", picture_file, "-q", 3, "--max-bytes", 4000, *model).returncode == 2
 
 
-def test_effort_goes_with_a_quality_and_the_extra_that_it_needs(picture_file, model, tmp_path, monkeypatch):
-    assert run("encode", picture_file, "--effort", 2, "--max-bytes", 4000, *model).returncode == 2
+def test_effort_is_from_one_to_nine_and_needs_a_model_that_can(picture_file, model, tmp_path):
     assert run("encode", picture_file, "--effort", 10, *model).returncode == 2
-    monkeypatch.setattr("cli.extras.find_spec", lambda name: None if name == "torch" else name)
-    with pytest.raises(CodecError, match=r"torch not installed: pip install 'neural-image-codec\[train\]'"):
-        require_train_extra()
+    assert "no gradient" in failed(run("encode", picture_file, "-o", tmp_path / "a.nic", "--effort", 3, *model))
+    assert not (tmp_path / "a.nic").exists()
 
 
-@pytest.mark.skipif(not HAS_TRAIN, reason="refining needs torch, which comes with the extra 'train'")
 def test_effort_changes_the_bits_and_not_the_format(tmp_path):
     (tmp_path / "pictures").mkdir()
     photograph = tmp_path / "pictures" / "photograph.png"  # one that the default model codes better than WebP does
     Image.open(Path(__file__).parents[2] / "samples" / "coffee.png").crop((200, 100, 330, 220)).save(photograph)
-    for effort in (1, 2):
+    for effort in (1, 3):
         target = tmp_path / f"{effort}.nic"
         assert run("encode", photograph, "-o", target, "--effort", effort).returncode == 0
         assert run("decode", target, "-o", tmp_path / f"{effort}.png").returncode == 0
-    assert (tmp_path / "1.nic").read_bytes() != (tmp_path / "2.nic").read_bytes()
-    arguments = ("--qualities", 50, "--effort", 2, "--json", tmp_path / "a.json")
+    assert (tmp_path / "1.nic").read_bytes() != (tmp_path / "3.nic").read_bytes()
+    arguments = ("--qualities", 50, "--effort", 3, "--json", tmp_path / "a.json")
     assert run("eval", tmp_path / "pictures", *arguments).returncode == 0
     (measured,) = json.loads((tmp_path / "a.json").read_text())["codecs"]["nic"]
-    assert round(measured["bpp"] * 130 * 120 / 8) == (tmp_path / "2.nic").stat().st_size
+    assert round(measured["bpp"] * 130 * 120 / 8) == (tmp_path / "3.nic").stat().st_size
+
+
+def test_what_training_lacks_is_said_with_the_command_that_brings_it(monkeypatch):
+    monkeypatch.setattr("cli.extras.find_spec", lambda name: None if name == "torch" else name)
+    with pytest.raises(CodecError, match=r"torch not installed: pip install 'neural-image-codec\[train\]'"):
+        require_train_extra()
 
 
 def test_salvage_writes_what_is_left_and_says_what_is_not(picture_file, model, tmp_path):

@@ -33,7 +33,7 @@ def project_copy(tmp_path):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_examples_run(page, project_copy):
-    if page.stem in ("train", "effort") and not HAS_TRAIN:
+    if page.stem == "train" and not HAS_TRAIN:
         pytest.skip("the page's commands need the extra 'train'")
     folder, environment = project_copy
     shell, python = blocks(page, "sh"), blocks(page, "python")

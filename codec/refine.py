@@ -1,0 +1,193 @@
+"""Encode time buys bits: the symbols of one picture, chosen by descent through the fixed decoder.
+
+The analysis transform gives each picture the latents that were best on average. Here rate and distortion of the
+one picture are minimised over its integer symbols: rate-distortion optimised quantisation (Ramchandran, Vetterli
+1994) with the distortion of the synthesis transform, followed by its gradient. The file format and the decoder do
+not change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from codec.engine import Engine
+from codec.errors import CodecError, FormatError
+from codec.format import MAX_QUALITY
+from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
+from codec.model_file import GRADIENT, Model
+from codec.tables import HYPER_MAX
+from codec.tiles import CELL
+
+EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
+"""Iterations for each effort."""
+DEFAULT_EFFORT = 2
+CURVATURE = 26.0
+"""Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
+taken to have. Training makes it about the same for all latents at all qualities."""
+LONGER, SHORTER = 1.07, 0.8
+"""The reach of moves, by which that curvature is divided, after an iteration that gained, and after one that did
+not: many moves at once add up where they overlap."""
+MOVED_SHARE = 0.8
+"""Of the moves that would gain, this share, drawn at random, is made at once: neighbours make up for each other."""
+RATE_WEIGHT = 1.5
+"""A bit less in a symbol saves more than that bit: later predictions expect less."""
+CREDIBLE = 0.5
+"""A single iteration is made without looking at what it gave, unless it promises this share of the bits: photographs
+promise up to 0.2, pictures like none that the model has seen several times as much, and keep nothing of it."""
+CELL_SHARE = 0.45
+"""Latents are left where they were, but within this of the value that is to be coded, of the 0.5 that would do."""
+_LARGEST = 1024
+"""Magnitudes above this are taken to cost what this does."""
+_MOVES = np.array([[-1], [0], [1]], np.int32)
+
+
+class _Coded(NamedTuple):
+    """What coding a block's latents gives."""
+
+    y: np.ndarray  # (M, h, w): what was to be coded, in quantisation steps
+    decoded: np.ndarray  # as y; zero outside the tiles
+    symbols: np.ndarray  # as y: integers
+    scale_index: np.ndarray  # as y: integers
+    x_hat: np.ndarray  # (3, 16h, 16w): what a decoder makes of it, without the block's neighbours
+    slope: np.ndarray  # as y: bits a step that lambda * squared error rises
+    hyper_bits: float
+
+
+def distortion_weight(model: Model, share: float) -> float:
+    """lambda, in bits a pixel for each unit of squared error of pixels in [0, 1], at quality ``share`` in [0, 1].
+
+    Raises:
+        FormatError: when the model's metadata does not say what it was trained with.
+    """
+    recipe = model.metadata.get("recipe")
+    ends = [recipe.get(name) for name in ("lambda_min", "lambda_max")] if isinstance(recipe, dict) else []
+    if len(ends) != 2 or not all(type(end) is float and 0 < end < 1e9 for end in ends):
+        raise FormatError("the model does not say how it was trained: its latents cannot be refined")
+    return ends[0] * (ends[1] / ends[0]) ** share * 255**2
+
+
+@dataclass
+class Refiner:
+    """Refines latents of ``model`` at ``quality`` (in hundredths) in so many ``iterations``."""
+
+    engine: Engine
+    model: Model
+    quality: int
+    iterations: int
+
+    def __post_init__(self) -> None:
+        self._weight = distortion_weight(self.model, self.quality / MAX_QUALITY) / 3
+        self._symbol_bits, self._hyper_bits = _bits(self.model)
+
+    def refine(
+        self, pixels: np.ndarray, y: np.ndarray, tiles: list[tuple[slice, slice]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Latents (M, h, w) float that code a block at less rate and distortion than ``y`` does, or ``y``.
+
+        Also x_hat (3, 16h, 16w), about what a decoder will make of them.
+
+        Args:
+            pixels: the block's, uint8 (3, H, W); what lies beyond them, up to (16h, 16w), does not count.
+            y: (M, h, w) float, in quantisation steps.
+            tiles: rows and columns of ``y`` that are coded, each tile on its own.
+        """
+        _, height, width = pixels.shape
+        beyond = [(0, CELL * cells - side) for cells, side in zip(y.shape[1:], (height, width), strict=True)]
+        x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
+        weight = np.pad(np.full((1, height, width), self._weight, np.float32), ((0, 0), *beyond))
+        rng = np.random.default_rng(0)
+        best = self._code(x, weight, y, tiles)
+        reach = 1.0
+        if self.iterations == 1:  # to make sure would take as long again
+            moved, promise = self._moved(best, reach, rng)
+            if promise < CREDIBLE:
+                return moved, best.x_hat
+        least = self._cost(best, x, weight)
+        for _ in range(self.iterations):
+            found = self._code(x, weight, self._moved(best, reach, rng)[0], tiles)
+            cost = self._cost(found, x, weight)
+            if cost < least:
+                best, least, reach = found, cost, reach * LONGER
+            else:
+                reach *= SHORTER
+        return best.y, best.x_hat
+
+    def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
+        """Bits, and lambda * squared error."""
+        bits = self._symbol_bits[coded.scale_index, np.abs(coded.symbols).clip(max=_LARGEST)]
+        return coded.hyper_bits + float(bits.sum()) + float((weight * np.square(coded.x_hat - x)).sum())
+
+    def _moved(self, coded: _Coded, reach: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+        """Latents whose symbols are one more or less, where that seems to gain; and how much, as a share of bits."""
+        curve = CURVATURE / (2 * reach)
+        # Elsewhere no move can gain: a symbol of zero is the cheapest.
+        places = np.nonzero((coded.symbols != 0) | (np.abs(coded.slope) > curve))
+        symbols, scale_index, slope = (a[places] for a in (coded.symbols, coded.scale_index, coded.slope))
+        sizes = np.abs(symbols + _MOVES).clip(max=_LARGEST)
+        bits = self._symbol_bits[scale_index, sizes]
+        changes = slope * _MOVES + curve * _MOVES**2 + RATE_WEIGHT * bits
+        moves = _MOVES[changes.argmin(axis=0), 0]
+        moves *= rng.random(moves.shape) < MOVED_SHARE
+        wanted = coded.decoded.copy()
+        wanted[places] += moves
+        promise = float((changes[1] - changes.min(axis=0)).sum() / max(1.0, bits[1].sum()))
+        return coded.y.clip(wanted - CELL_SHARE, wanted + CELL_SHARE), promise
+
+    def _code(self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: list[tuple[slice, slice]]) -> _Coded:
+        decoded = np.zeros_like(y)
+        symbols, scale_index = np.zeros(y.shape, np.int32), np.zeros(y.shape, np.int64)
+        hyper_bits = 0.0
+        for rows, columns in tiles:
+            part = np.s_[:, rows, columns]
+            decoded[part], bits = self._code_tile(y[part], symbols[part], scale_index[part])
+            hyper_bits += bits
+        share = np.array([self.quality / MAX_QUALITY], np.float32)
+        arrays = {"y_hat": decoded, "x": x, "weight": weight}
+        x_hat, slope = self.engine.run(GRADIENT, quality=share, **{name: array[None] for name, array in arrays.items()})
+        if x_hat.shape[1:] != x.shape or slope.shape[1:] != y.shape or not np.isfinite(slope).all():
+            raise FormatError("the model's gradient does not fit its synthesis")
+        return _Coded(y, decoded, symbols, scale_index, x_hat[0], slope[0], hyper_bits)
+
+    def _code_tile(self, y: np.ndarray, symbols: np.ndarray, scale_index: np.ndarray) -> tuple[np.ndarray, float]:
+        """A tile's decoded latents in steps, and the bits of its hyper-latents; fills the arrays of the rest."""
+
+        def residuals(means: Blocks, indices: Blocks, positions: list) -> Blocks:
+            for p, mean, index in zip(positions, means, indices, strict=True):
+                symbols[p], scale_index[p] = symbols_of(y[p] * UNITS - mean), index
+            return [symbols[p] * np.float32(UNITS) for p in positions]
+
+        z_hat = hyper_latents(self.engine, y)
+        decoded = walk(self.engine, z_hat, self.quality, y.shape, residuals) / UNITS
+        channels = np.arange(len(z_hat))[:, None, None]
+        return decoded, float(self._hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
+
+
+@lru_cache(maxsize=4)
+def _bits(model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Bits of symbols (scale indices, magnitudes), and of hyper-latents (channels, values from -HYPER_MAX on)."""
+    symbols, hyper = np.arange(_LARGEST + 1), np.arange(-HYPER_MAX, HYPER_MAX + 1)
+    symbol_bits = np.stack([table.code_lengths(symbols) for table in model.scale_tables])
+    hyper_bits = np.stack([table.code_lengths(hyper) for table in model.hyper_tables])
+    return symbol_bits.astype(np.float32), hyper_bits.astype(np.float32)
+
+
+def refiner_for(engine: Engine, model: Model, quality: int, effort: int | None) -> Refiner | None:
+    """What refines with an effort of ``EFFORTS``, None where it leaves latents as they are.
+
+    Without an effort, ``DEFAULT_EFFORT`` where the model's latents can be refined, and no refining elsewhere.
+
+    Raises:
+        CodecError: when the model's latents cannot be refined, or there is no such effort.
+    """
+    has_gradient = GRADIENT in model.graphs
+    if effort is None:
+        effort = DEFAULT_EFFORT if has_gradient else min(EFFORTS)
+    if effort not in EFFORTS:
+        raise FormatError(f"effort {effort} is not one of {min(EFFORTS)} to {max(EFFORTS)}")
+    if EFFORTS[effort] and not has_gradient:
+        raise CodecError(f"the model file holds no gradient, which an effort above {min(EFFORTS)} needs")
+    return Refiner(engine, model, quality, EFFORTS[effort]) if EFFORTS[effort] else None

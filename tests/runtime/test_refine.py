@@ -1,0 +1,102 @@
+"""Encode time buys bits: what effort does to files, and which models can do it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import made_picture
+from PIL import Image
+
+from codec import Codec
+from codec.errors import CodecError, FormatError
+from codec.metrics import psnr
+from codec.model_file import GRADIENT, load_model, read_model, write_model
+from codec.refine import EFFORTS, distortion_weight
+
+SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
+
+
+@pytest.fixture(scope="module")
+def codec():
+    return Codec(load_model(), threads=1)
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    with Image.open(SAMPLE) as picture:
+        return np.asarray(picture.convert("RGB"))[60:250, 160:350]  # sides that are no multiple of 16
+
+
+def cost(codec, pixels, quality, effort):
+    """Rate and distortion as the model weighs them, in bits a pixel, of a real file."""
+    data = codec.encode(pixels, quality, fallback=False, effort=effort)
+    mse = 10 ** (-psnr(pixels, np.asarray(codec.decode(data))) / 10)
+    return 8 * len(data) / pixels[..., 0].size + distortion_weight(codec.model, quality / 100) * mse
+
+
+@pytest.mark.parametrize("quality", [10, 40, 80])
+def test_a_photograph_costs_less_with_every_effort(codec, photograph, quality):
+    costs = [cost(codec, photograph, quality, effort) for effort in (1, 2, 4)]
+    assert costs[1] < costs[0]
+    assert costs[2] < 0.99 * costs[0]
+
+
+def test_the_same_effort_gives_the_same_file_and_two_is_the_default(codec, photograph):
+    data = codec.encode(photograph, 40, effort=2)
+    assert data == codec.encode(photograph, 40) != codec.encode(photograph, 40, effort=1)
+    assert codec.encode(photograph, 40, effort=3) == codec.encode(photograph, 40, effort=3)
+
+
+@pytest.mark.parametrize("quality", [0, 25, 60])
+def test_what_the_model_never_saw_does_not_cost_more(codec, quality):
+    rng = np.random.default_rng(0)
+    squares = np.kron(rng.integers(0, 2, (12, 12, 3)) * 255, np.ones((16, 16, 1))).astype(np.uint8)
+    for pixels in (squares, made_picture(150, 150), rng.integers(0, 256, (64, 96, 3), np.uint8)):
+        assert cost(codec, pixels, quality, 2) <= 1.005 * cost(codec, pixels, quality, 1)
+
+
+def test_limits_hold_with_effort(codec, photograph):
+    data = codec.encode_to_fit(photograph, max_bytes=2500, effort=3)
+    assert 2400 < len(data) <= 2500
+    data = codec.encode_to_fit(photograph, min_psnr=31)
+    assert 31 <= psnr(photograph, np.asarray(codec.decode(data))) < 31.2
+
+
+def test_models_without_a_gradient_have_one_effort(tiny):
+    pixels = made_picture(60, 40)
+    assert tiny.encode(pixels, 40) == tiny.encode(pixels, 40, effort=1)
+    with pytest.raises(CodecError, match="no gradient"):
+        tiny.encode(pixels, 40, effort=2)
+
+
+@pytest.mark.parametrize("effort", [0, 10, -1])
+def test_other_efforts_are_refused(codec, photograph, effort):
+    assert effort not in EFFORTS
+    with pytest.raises(FormatError, match="1 to 9"):
+        codec.encode(photograph, 40, effort=effort)
+
+
+def with_changes(model, metadata=None, gradient=None):
+    graphs = {**model.graphs, GRADIENT: model.graphs[GRADIENT] if gradient is None else gradient}
+    tables = {
+        "scale": [table.frequencies.tolist() for table in model.scale_tables],
+        "hyper": [table.frequencies.tolist() for table in model.hyper_tables],
+    }
+    return Codec(read_model(write_model({**model.metadata, **(metadata or {})}, graphs, tables)), threads=1)
+
+
+@pytest.mark.parametrize("gradient", [b"", b"\xff\xff", b"\x3a\x00"])
+def test_a_gradient_that_does_not_run_is_one_clear_error(codec, photograph, gradient):
+    damaged = with_changes(codec.model, gradient=gradient)
+    with pytest.raises(FormatError, match="gradient"):
+        damaged.encode(photograph, 40)
+    damaged.encode(photograph, 40, effort=1)
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [None, [], {}, {"lambda_min": 0.1}, {"lambda_min": "1", "lambda_max": 1.0}, {"lambda_min": 0.0, "lambda_max": 1.0}],
+)
+def test_a_model_that_does_not_say_what_it_was_trained_for_is_one_clear_error(codec, photograph, recipe):
+    with pytest.raises(FormatError, match="how it was trained"):
+        with_changes(codec.model, metadata={"recipe": recipe}).encode(photograph, 40)
