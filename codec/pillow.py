@@ -1,8 +1,8 @@
 """Registers .nic with Pillow: after ``import codec.pillow``, ``Image.open("a.nic")`` and ``im.save("a.nic")`` work.
 
 ``Image.open`` reads the header and the metadata; the pixels are decoded when they are first asked for. Damage is
-an OSError, as for Pillow's own formats. ``save`` takes ``quality``, ``max_bytes`` or ``min_psnr``, and ``icc_profile``,
-``exif`` and ``xmp`` in place of the image's own (None leaves them out).
+an OSError, as for Pillow's own formats. ``save`` takes ``quality``, ``max_bytes`` or ``min_psnr``, ``effort``, and
+``icc_profile``, ``exif`` and ``xmp`` in place of the image's own (None leaves them out).
 """
 
 from __future__ import annotations
@@ -73,9 +73,10 @@ def _save(image: Image.Image, file: BinaryIO, _name: str | bytes) -> None:
     limits = {key: wishes[key] for key in ("max_bytes", "min_psnr") if wishes.get(key) is not None}
     try:
         if limits:
-            data = _codec().encode_to_fit(image, **limits)
+            data = _codec().encode_to_fit(image, effort=wishes.get("effort"), **limits)
         else:
-            data = _codec().encode(image, wishes.get("quality", DEFAULT_QUALITY))
+            quality = wishes.get("quality", DEFAULT_QUALITY)
+            data = _codec().encode(image, quality, effort=wishes.get("effort"))
     except CodecError as error:
         raise OSError(str(error)) from error
     file.write(data)

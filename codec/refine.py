@@ -31,6 +31,8 @@ taken to have. Training makes it about the same for all latents at all qualities
 LONGER, SHORTER = 1.07, 0.8
 """The reach of moves, by which that curvature is divided, after an iteration that gained, and after one that did
 not: many moves at once add up where they overlap."""
+ASTRAY = 1.02
+"""Moves go on from what costs less than this many times the least so far, and from that otherwise."""
 MOVED_SHARE = 0.8
 """Of the moves that would gain, this share, drawn at random, is made at once: neighbours make up for each other."""
 RATE_WEIGHT = 1.5
@@ -106,14 +108,15 @@ class Refiner:
             moved, promise = self._moved(best, reach, rng)
             if promise < CREDIBLE:
                 return moved, best.x_hat
-        least = self._cost(best, x, weight)
+        current, cost = best, self._cost(best, x, weight)
+        least = cost
         for _ in range(self.iterations):
-            found = self._code(x, weight, self._moved(best, reach, rng)[0], tiles)
-            cost = self._cost(found, x, weight)
+            found = self._code(x, weight, self._moved(current, reach, rng)[0], tiles)
+            before, cost = cost, self._cost(found, x, weight)
+            reach *= LONGER if cost < before else SHORTER
             if cost < least:
-                best, least, reach = found, cost, reach * LONGER
-            else:
-                reach *= SHORTER
+                best, least = found, cost
+            current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
         return best.y, best.x_hat
 
     def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:

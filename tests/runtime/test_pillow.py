@@ -58,6 +58,13 @@ def test_a_limit_on_bytes_is_kept():
         saved(max_bytes=40)
 
 
+def test_effort_is_passed_on():
+    assert saved(effort=1).getvalue() == saved().getvalue()
+    for options in ({}, {"max_bytes": 700}):
+        with pytest.raises(OSError, match="no gradient"):
+            saved(effort=3, **options)
+
+
 def test_damage_is_an_error_of_pillows_kind():
     data = saved().getvalue()
     with pytest.raises(OSError, match="ends inside its header"):
