@@ -22,7 +22,8 @@ TAIL = 2.0**-18
 """Values less likely than this are left to the escape."""
 LARGEST = 1024
 """Larger residuals are left to the escape as well: a table spends 2**-16 on every value that it holds."""
-FIT_ITERATIONS = 100
+FIT_ITERATIONS = 1000
+"""Many: zeros, which all Gaussians of the lowest scale expect, say little about their shares."""
 COUNTED_CROPS, COUNTED_SIDE = 96, 256
 
 

@@ -34,6 +34,16 @@ def test_heavy_tails_are_found():
     assert weights[MULTIPLES.index(4.0)] < 0.02
 
 
+def test_what_is_nearly_always_zero_costs_nearly_nothing():
+    counts = counts_of([DEVIATION])
+    counts[0, :2] = torch.tensor([2_000_000.0, 250.0])
+    likelihood = ScaleLikelihood()
+    likelihood.mixture = mixture_weights(counts)
+    zero, one = likelihood(torch.tensor([0.0, 1.0]), torch.zeros(2))
+    assert 1 - zero == pytest.approx(250 / 2_000_250, rel=0.3)
+    assert 2 * one == pytest.approx(250 / 2_000_250, rel=0.3)
+
+
 def test_tables_are_symmetric_whole_and_cover_what_happens():
     model = CompressionModel(
         Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
