@@ -84,12 +84,15 @@ class Model:
 
 
 def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict) -> bytes:
-    """The bytes of a model file; the same content always gives the same bytes."""
+    """The bytes of a model file; the same content always gives the same bytes.
+
+    ``graphs`` as in ``Model``; ``tables`` as ``tables.json`` holds them.
+    """
     buffer = io.BytesIO()
     members = {
         "metadata.json": json.dumps({"version": VERSION, **metadata}, indent=1, sort_keys=True).encode(),
         "tables.json": json.dumps(tables, separators=(",", ":")).encode(),
-        **{f"{name}.onnx": graphs[name] for name in (*GRAPHS, GRADIENT) if name in graphs},
+        **{f"{name}.onnx": graphs[name] for name in (*GRAPHS, *graphs.keys() & {GRADIENT})},
     }
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():

@@ -169,7 +169,7 @@ class Refiner:
         return decoded, float(self._hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def _bits(model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Bits of symbols (scale indices, magnitudes), and of hyper-latents (channels, values from -HYPER_MAX on)."""
     symbols, hyper = np.arange(_LARGEST + 1), np.arange(-HYPER_MAX, HYPER_MAX + 1)
