@@ -8,6 +8,7 @@ not change.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -44,6 +45,8 @@ CELL_SHARE = 0.45
 """Latents are left where they were, but within this of the value that is to be coded, of the 0.5 that would do."""
 _LARGEST = 1024
 """Magnitudes above this are taken to cost what this does."""
+_AT_ONCE = threading.BoundedSemaphore(6)
+"""Gradients computed at a time: a block of 768x768 pixels takes 250 MB. Coding keeps some ten more threads busy."""
 _MOVES = np.array([[-1], [0], [1]], np.int32)
 
 
@@ -150,10 +153,12 @@ class Refiner:
             hyper_bits += bits
         share = np.array([self.quality / MAX_QUALITY], np.float32)
         arrays = {"y_hat": decoded, "x": x, "weight": weight}
-        x_hat, slope = self.engine.run(GRADIENT, quality=share, **{name: array[None] for name, array in arrays.items()})
-        if x_hat.shape[1:] != x.shape or slope.shape[1:] != y.shape or not np.isfinite(slope).all():
+        with _AT_ONCE:
+            found = self.engine.run(GRADIENT, quality=share, **{name: array[None] for name, array in arrays.items()})
+        if [array.shape for array in found] != [(1, *x.shape), (1, *y.shape)] or not np.isfinite(found[1]).all():
             raise FormatError("the model's gradient does not fit its synthesis")
-        return _Coded(y, decoded, symbols, scale_index, x_hat[0], slope[0], hyper_bits)
+        x_hat, slope = (array[0] for array in found)
+        return _Coded(y, decoded, symbols, scale_index, x_hat, slope, hyper_bits)
 
     def _code_tile(self, y: np.ndarray, symbols: np.ndarray, scale_index: np.ndarray) -> tuple[np.ndarray, float]:
         """A tile's decoded latents in steps, and the bits of its hyper-latents; fills the arrays of the rest."""
