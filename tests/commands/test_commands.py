@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,9 @@ def test_an_interrupted_batch_leaves_no_partial_file(picture_file, model, tmp_pa
         inputs.append(tmp_path / f"{index}.png")
         inputs[-1].symlink_to(picture_file)
     command = [sys.executable, "-m", "cli", "encode", *map(str, inputs), "-o", str(out), *map(str, model)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    # Whoever started the tests in the background may have had the signal ignored, which is inherited.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, preexec_fn=heard)
     while not list(out.glob("*.nic")) and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
