@@ -32,6 +32,8 @@ taken to have. Training makes it about the same for all latents at all qualities
 LONGER, SHORTER = 1.07, 0.8
 """The reach of moves, by which that curvature is divided, after an iteration that gained, and after one that did
 not: many moves at once add up where they overlap."""
+LEAST_REACH, NEW_REACH = 0.8, 1.5
+"""Below the first nearly nothing moves any more: moves go on with the second, which leads out of such places."""
 ASTRAY = 1.02
 """Moves go on from what costs less than this many times the least so far, and from that otherwise."""
 MOVED_SHARE = 0.8
@@ -117,6 +119,7 @@ class Refiner:
             found = self._code(x, weight, self._moved(current, reach, rng)[0], tiles)
             before, cost = cost, self._cost(found, x, weight)
             reach *= LONGER if cost < before else SHORTER
+            reach = reach if reach >= LEAST_REACH else NEW_REACH
             if cost < least:
                 best, least = found, cost
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
