@@ -97,12 +97,11 @@ def better_webp(pixels: np.ndarray, limit: int, wanted: Callable[[], float]) -> 
         data = _webp(pixels, quality=quality)
         found = mse(decode_webp(data, *pixels.shape[:2]), pixels)
         fits = len(data) < limit
-        most = wanted()
-        if fits and found <= most:
+        if fits and found <= wanted():
             return data
         # No picture gains more than 6 dB from twice the bytes; fewer of them may lose nothing (noise).
         gain = 6 * max(0.0, math.log2(limit / len(data)))
-        if 10 * math.log10(max(found, 1e-9)) - gain > 10 * math.log10(max(most, 1e-9)):
+        if 10 * math.log10(max(found, 1e-9)) - gain > 10 * math.log10(max(wanted(), 1e-9)):
             return None
         low, high = (quality + 1, high) if fits else (low, quality - 1)
         # This picture costs so many times what is typical: the next trial is near the limit.

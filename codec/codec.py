@@ -153,7 +153,7 @@ class Codec:
         return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback, effort)
 
     def _encode_picture(
-        self, picture: Picture, quality: int, fallback: bool, effort: int | None = None
+        self, picture: Picture, quality: int, fallback: bool, effort: int | None
     ) -> tuple[bytes, np.ndarray]:
         height, width = picture.pixels.shape[:2]
         if max(height, width) > format.MAX_SIDE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class _Encoder:
     picture: Picture
     header: format.Header
     threads: int
+    fallback: bool
     refiner: Refiner | None
 
     def __post_init__(self) -> None:
@@ -77,7 +78,8 @@ class _Encoder:
         if self.refiner is not None:
             pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
             y, x_hat = self.refiner.refine(pixels, y, list(coded.values()))
-            self.foreseen[block] = levels_of(x_hat)
+            if self.fallback:
+                self.foreseen[block] = levels_of(x_hat)
         for tile, (rows, columns) in coded.items():
             stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
             self.contents[tile] = TileContent(LATENTS, stream)
@@ -95,7 +97,7 @@ class _Encoder:
                 original = self.pixels[self.inside(tile)]
                 top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
                 inside = np.s_[top : top + original.shape[0], left : left + original.shape[1]]
-                error = partial(self._error, synthesis, inside, original)
+                error = cache(partial(self._error, synthesis, inside, original))  # asked for with every trial
                 webp = better_webp(original, len(self.contents[tile].colours), error)
                 if webp is not None:
                     self.contents[tile] = TileContent(WEBP, webp)
@@ -121,11 +123,11 @@ class _Encoder:
                 content = content._replace(alpha=encode_lossless(alpha))
         return content.pack(self.header.alpha)
 
-    def encode(self, fallback: bool) -> bytes:
+    def encode(self) -> bytes:
         """The bytes of the file."""
         blocks = list(self.cells.divided(block_size(self.tile_cells)))
         in_parallel(self.encode_block, blocks, self.threads)
-        if fallback:
+        if self.fallback:
             in_parallel(self.replace_in_block, blocks, self.threads)
         contents = in_parallel(self.content, self.tiles, self.threads)
         return format.write(self.header, contents, self.picture.metadata)
@@ -149,7 +151,7 @@ def encode_picture(
     *,
     threads: int,
     fallback: bool,
-    effort: int | None = None,
+    effort: int | None,
 ) -> tuple[bytes, np.ndarray]:
     """The bytes of a file at ``quality`` in hundredths, and the latents (M, h, w) that a decoder finds in it."""
     picture = without_hidden_colours(picture)
@@ -163,6 +165,7 @@ def encode_picture(
         picture.alpha is not None,
         tile_exponent=2 if height * width > SMALL_TILES_FROM else format.MAX_TILE_EXPONENT,
     )
-    encoder = _Encoder(engine, model, picture, header, threads, refiner_for(engine, model, quality, effort))
-    data = encoder.encode(fallback)
+    refiner = refiner_for(engine, model, quality, effort)
+    encoder = _Encoder(engine, model, picture, header, threads, fallback, refiner)
+    data = encoder.encode()
     return data, encoder.latents

@@ -20,7 +20,7 @@ from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
 from codec.model_file import GRADIENT, Model
-from codec.tables import HYPER_MAX
+from codec.tables import HYPER_MAX, distortion_weight
 from codec.tiles import CELL
 
 EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
@@ -64,7 +64,7 @@ class _Coded(NamedTuple):
     hyper_bits: float
 
 
-def distortion_weight(model: Model, share: float) -> float:
+def error_weight(model: Model, share: float) -> float:
     """lambda, in bits a pixel for each unit of squared error of pixels in [0, 1], at quality ``share`` in [0, 1].
 
     Raises:
@@ -74,7 +74,7 @@ def distortion_weight(model: Model, share: float) -> float:
     ends = [recipe.get(name) for name in ("lambda_min", "lambda_max")] if isinstance(recipe, dict) else []
     if len(ends) != 2 or not all(type(end) is float and 0 < end < 1e9 for end in ends):
         raise FormatError("the model does not say how it was trained: its latents cannot be refined")
-    return ends[0] * (ends[1] / ends[0]) ** share * 255**2
+    return distortion_weight(*ends, share) * 255**2
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Refiner:
     iterations: int
 
     def __post_init__(self) -> None:
-        self._weight = distortion_weight(self.model, self.quality / MAX_QUALITY) / 3
+        self._weight = error_weight(self.model, self.quality / MAX_QUALITY) / 3
         self._symbol_bits, self._hyper_bits = _bits(self.model)
 
     def refine(

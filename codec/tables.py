@@ -26,6 +26,11 @@ def step_phase(step: int, group: int) -> tuple[int, int]:
     return _PHASES[(step + group) % STEPS]
 
 
+def distortion_weight(lambda_min: float, lambda_max: float, quality):
+    """lambda for a quality in [0, 1], a number or a tensor: in geometric progression between the two."""
+    return lambda_min * (lambda_max / lambda_min) ** quality
+
+
 def quality_level(quality: int) -> int:
     """Quality in hundredths (0..10000) to the integer that h_s takes."""
     return (quality * QUALITY_MAX + 5000) // 10000

@@ -115,7 +115,7 @@ def _with_rounded_layers(module: nn.Module) -> nn.Module:
 
 
 def export_graphs(model: CompressionModel) -> dict[str, bytes]:
-    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``, and ``GRADIENT``. Changes ``model``."""
+    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``. Changes ``model``."""
     a = model.architecture
     quality = torch.tensor([0.5])
     latents = torch.randn(1, a.latents, 8, 8)
@@ -124,7 +124,6 @@ def export_graphs(model: CompressionModel) -> dict[str, bytes]:
         "synthesis": _onnx(_ScaledSynthesis(model), {"y_hat": latents, "quality": quality}, ["x_hat"]),
         "hyper_analysis": _onnx(model.h_a, {"y": latents}, ["z"]),
     }
-    graphs[GRADIENT] = gradient_of(graphs["synthesis"])
     _with_rounded_layers(model)
     level = torch.full((1, 1, 1, 1), 128.0)
     z_hat = torch.zeros(1, a.hyper_latents, 2, 2)
@@ -162,8 +161,8 @@ def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
     }
     tables = frequency_tables(model)
     graphs = export_graphs(model)
-    if "codebook" in tables:
-        del graphs[GRADIENT]  # refining moves integers
+    if "codebook" not in tables:  # refining moves integers
+        graphs[GRADIENT] = gradient_of(graphs["synthesis"])
     data = write_model(metadata, graphs, tables)
     self_check(data, checkpoint)
     return data

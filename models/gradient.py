@@ -56,6 +56,7 @@ def _conv(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> Non
     elif b.weights[weight][:2] != (group, 1):
         raise ValueError(f"the gradient of the grouped convolution {node.name} is not known")
     if kernel != [1, 1]:
+        # Turned round: both axes of the kernel from last to first.
         ends = [b.constant(ends, np.int64) for ends in ([-1, -1], [-99, -99], [2, 3], [-1, -1])]
         weight = b.add("Slice", weight, *ends)
     b.give(node.input[0], b.add("Conv", gradient, weight, **attributes))

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from codec.tables import distortion_weight
 from models.architecture import Architecture
 from models.quantize import MODES
 
@@ -66,7 +67,7 @@ class Recipe:
 
     def distortion_weight(self, quality):
         """lambda for a quality in [0, 1], a number or a tensor."""
-        return self.lambda_min * (self.lambda_max / self.lambda_min) ** quality
+        return distortion_weight(self.lambda_min, self.lambda_max, quality)
 
     def learning_rate_at(self, progress: float, group: str = "entropy") -> float:
         """Linear warm-up, a plateau, and a geometric decay to ``final_rate`` of the peak.

@@ -1,5 +1,6 @@
 """Encode time buys bits: what effort does to files, and which models can do it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from codec import Codec
 from codec.errors import CodecError, FormatError
 from codec.metrics import psnr
 from codec.model_file import GRADIENT, load_model, read_model, write_model
-from codec.refine import EFFORTS, distortion_weight
+from codec.refine import EFFORTS, error_weight
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 
@@ -31,7 +32,7 @@ def cost(codec, pixels, quality, effort):
     """Rate and distortion as the model weighs them, in bits a pixel, of a real file."""
     data = codec.encode(pixels, quality, fallback=False, effort=effort)
     mse = 10 ** (-psnr(pixels, np.asarray(codec.decode(data))) / 10)
-    return 8 * len(data) / pixels[..., 0].size + distortion_weight(codec.model, quality / 100) * mse
+    return 8 * len(data) / pixels[..., 0].size + error_weight(codec.model, quality / 100) * mse
 
 
 @pytest.mark.parametrize("quality", [10, 40, 80])
@@ -78,11 +79,8 @@ def test_other_efforts_are_refused(codec, photograph, effort):
 
 def with_changes(model, metadata=None, gradient=None):
     graphs = {**model.graphs, GRADIENT: model.graphs[GRADIENT] if gradient is None else gradient}
-    tables = {
-        "scale": [table.frequencies.tolist() for table in model.scale_tables],
-        "hyper": [table.frequencies.tolist() for table in model.hyper_tables],
-    }
-    return Codec(read_model(write_model({**model.metadata, **(metadata or {})}, graphs, tables)), threads=1)
+    changed = write_model({**model.metadata, **(metadata or {})}, graphs, json.loads(model.tables_json))
+    return Codec(read_model(changed), threads=1)
 
 
 @pytest.mark.parametrize("gradient", [b"", b"\xff\xff", b"\x3a\x00"])
