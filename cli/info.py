@@ -38,6 +38,7 @@ def info(
             "latent_tiles": methods[LATENTS],
             "webp_tiles": methods[WEBP],
             "one_colour_tiles": methods[ONE_COLOUR],
+            "post_filter": len(header.post_filter),
             "metadata": {name: len(content) for name, content in reader.metadata().items()},
             "bytes": len(data),
             "bpp": round(8 * len(data) / (header.width * header.height), 4),

@@ -13,6 +13,7 @@ from codec.errors import FormatError, LimitError
 from codec.latents import decode_latents
 from codec.model_file import Model
 from codec.pictures import Picture
+from codec.post_filter import PostFilter
 from codec.tables import MEAN_SHIFT
 from codec.tile_content import LATENTS, TileContent, unpack
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap, run_with_halo
@@ -20,8 +21,18 @@ from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap, 
 MAX_PIXELS = 1 << 28
 
 
+FILTER_HALO = 1
+"""Cells around a block that its post-filter looks into."""
+
+
 def synthesise_block(
-    engine: Engine, model: Model, latents: np.ndarray, whole: Area, block: Area, header: format.Header
+    engine: Engine,
+    model: Model,
+    latents: np.ndarray,
+    whole: Area,
+    block: Area,
+    header: format.Header,
+    post_filter: PostFilter | None = None,
 ) -> np.ndarray:
     """Pixels, uint8 (H, W, 3), of the cells ``block``; ``latents`` (M, h, w) holds the cells ``whole``."""
     quality = np.array([header.quality / format.MAX_QUALITY], np.float32)
@@ -29,7 +40,12 @@ def synthesise_block(
     def synthesise(y_hat: np.ndarray) -> np.ndarray:
         return engine.run("synthesis", y_hat=y_hat[None] * 2.0**-MEAN_SHIFT, quality=quality)[0][0]
 
-    return levels_of(run_with_halo(synthesise, latents, block, whole, model.metadata["synthesis_halo"]))
+    halo = model.metadata["synthesis_halo"]
+    if post_filter is None:
+        return levels_of(run_with_halo(synthesise, latents, block, whole, halo))
+    outer = block.grown(FILTER_HALO, whole)
+    x_hat = run_with_halo(synthesise, latents, outer, whole, halo)
+    return levels_of(run_with_halo(post_filter, x_hat, block, outer, FILTER_HALO))
 
 
 def levels_of(x_hat: np.ndarray) -> np.ndarray:
@@ -50,7 +66,7 @@ class Decoder:
 
     Raises:
         LimitError: for a picture that is larger than this reader takes.
-        FormatError: for a region that is not inside the picture.
+        FormatError: for a region that is not inside the picture, or a post-filter that is none of the model's.
     """
 
     reader: format.Reader
@@ -71,7 +87,9 @@ class Decoder:
         self.area = Area(top, left, bottom, right)
         picture = cells_of(header.height, header.width)
         self.cells = Area(top // CELL, left // CELL, -(-bottom // CELL), -(-right // CELL))
-        self.outer = self.cells.grown(self.model.metadata["synthesis_halo"], picture)
+        has_filter = bool(header.post_filter)
+        self.post_filter = PostFilter(self.engine, self.model, header.post_filter) if has_filter else None
+        self.outer = self.cells.grown(self.model.metadata["synthesis_halo"] + FILTER_HALO * has_filter, picture)
         tiles = enumerate(picture.divided(header.tile_size // CELL))
         self.tiles = [(index, tile) for index, tile in tiles if overlap(tile, self.outer)]
 
@@ -120,7 +138,7 @@ class Decoder:
             if LATENTS in methods:
                 rows, columns = block.times(CELL).within(self.cells.times(CELL))
                 pixels[rows, columns] = synthesise_block(
-                    self.engine, self.model, latents, self.outer, block, self.header
+                    self.engine, self.model, latents, self.outer, block, self.header, self.post_filter
                 )
 
         in_parallel(fill, self.cells.divided(block_size(self.header.tile_size // CELL)), self.threads)

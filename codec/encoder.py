@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -15,6 +16,7 @@ from codec.engine import Engine
 from codec.latents import encode_latents
 from codec.model_file import Model
 from codec.pictures import Picture
+from codec.post_filter import Evidence, fitted
 from codec.refine import Refiner, refiner_for
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
@@ -40,7 +42,7 @@ class _Encoder:
         self.tile_cells = self.header.tile_size // CELL
         self.tiles = list(self.cells.divided(self.tile_cells))
         self.contents: dict[Area, TileContent] = {}
-        self.foreseen: dict[Area, np.ndarray] = {}
+        self.evidence: dict[Area, Evidence] = {}
         self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
 
     def block_pixels(self, cells: Area) -> np.ndarray:
@@ -75,15 +77,34 @@ class _Encoder:
             self.model.metadata["analysis_halo"],
         )
         coded = {tile: tile.within(block) for tile, is_flat in flat.items() if not is_flat}
-        if self.refiner is not None:
-            pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
-            y, x_hat = self.refiner.refine(pixels, y, list(coded.values()))
+        if self.refiner is None:
+            self.encode_tiles(coded, y)
+            return
+        pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
+        y, x_hat = self.refiner.refine(pixels, y, list(coded.values()))
+        with ThreadPoolExecutor(1) as pool:
+            foreseen = pool.submit(self.foresee, block, list(coded), x_hat)
+            self.encode_tiles(coded, y)
             if self.fallback:
-                self.foreseen[block] = levels_of(x_hat)
+                self.replace_tiles(block, list(coded), foreseen)
+            foreseen.result()
+
+    def encode_tiles(self, coded: dict[Area, tuple[slice, slice]], y: np.ndarray) -> None:
+        """Code tiles, whose rows and columns of ``y`` are given."""
         for tile, (rows, columns) in coded.items():
             stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
             self.contents[tile] = TileContent(LATENTS, stream)
             self.latents[(slice(None), *tile.within(self.cells))] = decoded
+
+    def foresee(self, block: Area, coded: list[Area], x_hat: np.ndarray) -> np.ndarray:
+        """About what a decoder will make of a block, uint8 (H, W, 3); notes what its tiles want of a post-filter."""
+        filters = self.model.post_filters
+        for tile in coded if filters is not None else ():
+            pixels = self.pixels[self.inside(tile)].transpose(2, 0, 1)
+            rows, columns = tile.times(CELL).within(block.times(CELL))
+            found = x_hat[:, rows, columns][:, : pixels.shape[1], : pixels.shape[2]]
+            self.evidence[tile] = Evidence.of(filters, pixels, found)
+        return levels_of(x_hat)
 
     def replace_in_block(self, block: Area) -> None:
         """Store the tiles of a block that WebP codes better as WebP."""
@@ -92,25 +113,25 @@ class _Encoder:
             return
         # WebP works on one core while the synthesis, which scales badly over threads, takes the others.
         with ThreadPoolExecutor(1) as pool:
-            synthesis = pool.submit(self.decoded, block)
-            for tile in coded:
-                original = self.pixels[self.inside(tile)]
-                top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
-                inside = np.s_[top : top + original.shape[0], left : left + original.shape[1]]
-                error = cache(partial(self._error, synthesis, inside, original))  # asked for with every trial
-                webp = better_webp(original, len(self.contents[tile].colours), error)
-                if webp is not None:
-                    self.contents[tile] = TileContent(WEBP, webp)
+            synthesis = pool.submit(
+                synthesise_block, self.engine, self.model, self.latents, self.cells, block, self.header
+            )
+            self.replace_tiles(block, coded, synthesis)
 
-    def decoded(self, block: Area) -> np.ndarray:
-        """What a decoder makes of a block, uint8 (H, W, 3); about that, and sooner, where it was refined."""
-        if block in self.foreseen:
-            return self.foreseen[block]
-        return synthesise_block(self.engine, self.model, self.latents, self.cells, block, self.header)
+    def replace_tiles(self, block: Area, coded: list[Area], decoded: Future[np.ndarray]) -> None:
+        """Store those of the ``coded`` tiles of a block as WebP that it codes better than they were ``decoded``."""
+        for tile in coded:
+            original = self.pixels[self.inside(tile)]
+            top, left = (tile.top - block.top) * CELL, (tile.left - block.left) * CELL
+            inside = np.s_[top : top + original.shape[0], left : left + original.shape[1]]
+            error = cache(partial(self._error, decoded, inside, original))  # asked for with every trial
+            webp = better_webp(original, len(self.contents[tile].colours), error)
+            if webp is not None:
+                self.contents[tile] = TileContent(WEBP, webp)
 
     @staticmethod
-    def _error(synthesis: Future, inside: tuple[slice, slice], original: np.ndarray) -> float:
-        return mse(synthesis.result()[inside], original)
+    def _error(decoded: Future[np.ndarray], inside: tuple[slice, slice], original: np.ndarray) -> float:
+        return mse(decoded.result()[inside], original)
 
     def content(self, tile: Area) -> bytes:
         """The bytes of a coded tile."""
@@ -127,10 +148,18 @@ class _Encoder:
         """The bytes of the file."""
         blocks = list(self.cells.divided(block_size(self.tile_cells)))
         in_parallel(self.encode_block, blocks, self.threads)
-        if self.fallback:
+        if self.fallback and self.refiner is None:  # else blocks were settled as they were coded
             in_parallel(self.replace_in_block, blocks, self.threads)
         contents = in_parallel(self.content, self.tiles, self.threads)
-        return format.write(self.header, contents, self.picture.metadata)
+        header = dataclasses.replace(self.header, post_filter=self.post_filter())
+        return format.write(header, contents, self.picture.metadata)
+
+    def post_filter(self) -> bytes:
+        """What filters the tiles that are stored as latents, where that pays."""
+        evidence = [found for tile, found in self.evidence.items() if self.contents[tile].method == LATENTS]
+        if not evidence:
+            return b""
+        return fitted(evidence, self.model.error_weight(self.header.quality / format.MAX_QUALITY) / 3)
 
 
 def without_hidden_colours(picture: Picture) -> Picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import struct
 import zlib
@@ -18,12 +19,14 @@ MAX_QUALITY = 10000
 MAX_TILE_EXPONENT = 4
 MAX_TILE_SIZE = 64 << MAX_TILE_EXPONENT
 MAX_CHUNK = 1 << 26
+MAX_POST_FILTER = 0xFF
+"""Bytes of a post-filter."""
 CHUNKS = {1: "icc", 2: "exif", 3: "xmp"}
 """The kinds of metadata, by their number in a file."""
 _FIELDS = struct.Struct("<6sBB8sHHH")
 _CRC = struct.Struct("<I")
 _CHUNK = struct.Struct("<BI")
-_GREY, _ALPHA, _METADATA = 0x01, 0x02, 0x04
+_GREY, _ALPHA, _METADATA, _POST_FILTER = 0x01, 0x02, 0x04, 0x08
 _SMALLEST_TILE = 5
 """A tile costs at least its checksum and the byte that says how it is coded."""
 
@@ -32,7 +35,8 @@ _SMALLEST_TILE = 5
 class Header:
     """What a file says before its tiles.
 
-    ``quality`` is in hundredths (0..10000); tiles are squares of ``64 << tile_exponent`` pixels.
+    ``quality`` is in hundredths (0..10000); tiles are squares of ``64 << tile_exponent`` pixels; ``post_filter`` is
+    what ``codec.post_filter`` packs, empty for none.
     """
 
     model_id: bytes
@@ -42,6 +46,7 @@ class Header:
     grey: bool = False
     alpha: bool = False
     tile_exponent: int = MAX_TILE_EXPONENT
+    post_filter: bytes = b""
 
     def __post_init__(self) -> None:
         if not (1 <= self.width <= MAX_SIDE and 1 <= self.height <= MAX_SIDE):
@@ -50,6 +55,8 @@ class Header:
             raise FormatError(f"quality {self.quality / 100:g} is not from 0 to 100")
         if not 0 <= self.tile_exponent <= MAX_TILE_EXPONENT or len(self.model_id) != 8:
             raise FormatError("the header holds a tile size or model id that version 1 does not have")
+        if len(self.post_filter) > MAX_POST_FILTER:
+            raise FormatError(f"a post-filter of over {MAX_POST_FILTER} bytes")
 
     @property
     def tile_size(self) -> int:
@@ -81,10 +88,12 @@ def write(header: Header, tiles: list[bytes], metadata: dict[str, bytes] | None 
     if any(len(content) > MAX_CHUNK for _, content in chunks):
         raise FormatError(f"metadata of over {MAX_CHUNK >> 20} MiB")
     flags = header.tile_exponent << 4 | _GREY * header.grey | _ALPHA * header.alpha | _METADATA * bool(chunks)
+    flags |= _POST_FILTER * bool(header.post_filter)
     fields = _FIELDS.pack(MAGIC, VERSION, flags, header.model_id, header.width, header.height, header.quality)
     table = b"".join(_CHUNK.pack(kind, len(content)) for kind, content in chunks)
     lengths = struct.pack(f"<{len(tiles) - 1}I", *map(len, tiles[:-1]))
-    head = fields + (bytes([len(chunks)]) + table if chunks else b"") + lengths
+    post_filter = bytes([len(header.post_filter)]) + header.post_filter if header.post_filter else b""
+    head = fields + (bytes([len(chunks)]) + table if chunks else b"") + lengths + post_filter
     crc = zlib.crc32(head)
     parts = [head, _CRC.pack(crc)]
     for index, content in enumerate([content for _, content in chunks] + tiles):
@@ -118,12 +127,10 @@ class Reader:
         _, version, flags, model_id, width, height, quality = _FIELDS.unpack(fields)
         if version != VERSION:
             raise FormatError(f"format version {version}; this program reads version {VERSION}")
-        if flags & 0x08:
-            raise FormatError("the file uses a feature that this version does not know")
         self.header = Header(model_id, width, height, quality, bool(flags & _GREY), bool(flags & _ALPHA), flags >> 4)
-        self._read_lengths(fields, bool(flags & _METADATA))
+        self._read_rest(fields, bool(flags & _METADATA), bool(flags & _POST_FILTER))
 
-    def _read_lengths(self, head: bytes, has_metadata: bool) -> None:
+    def _read_rest(self, head: bytes, has_metadata: bool, has_post_filter: bool) -> None:
         kinds: list[int] = []
         lengths: list[int] = []
         if has_metadata:
@@ -137,11 +144,19 @@ class Reader:
             raise FormatError(f"the file is too short for its {tiles} tiles")
         index = self._take(4 * (tiles - 1))
         lengths += struct.unpack(f"<{tiles - 1}I", index)
-        self._crc = zlib.crc32(head + index)
+        head += index
+        if has_post_filter:
+            head += self._take(1)
+            post_filter = self._take(head[-1])
+            head += post_filter
+            self.header = dataclasses.replace(self.header, post_filter=post_filter)
+        self._crc = zlib.crc32(head)
         if _CRC.unpack(self._take(4))[0] != self._crc:
             raise FormatError("the header is damaged (its checksum does not match)")
         if len(set(kinds)) != len(kinds) or not set(kinds) <= set(CHUNKS):
             raise FormatError("the file holds metadata that this version does not know")
+        if has_post_filter and not self.header.post_filter:
+            raise FormatError("the file holds a post-filter of no bytes")
         self._starts = [self.file.tell()]
         for length in lengths:
             self._starts.append(self._starts[-1] + 4 + length)

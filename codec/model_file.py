@@ -15,7 +15,7 @@ import numpy as np
 from codec.codebook import Codebook
 from codec.errors import FormatError, ModelNotFound
 from codec.range_coder import Table
-from codec.tables import SCALE_LEVELS, STEPS
+from codec.tables import SCALE_LEVELS, STEPS, distortion_weight
 
 VERSION = 1
 MAX_BYTES = 256 << 20
@@ -29,6 +29,14 @@ GRAPHS = (
 GRADIENT = "gradient"
 """What a model file may hold besides ``GRAPHS``: the synthesis graph's continuation to its gradient, with which
 latents are refined. Protocol buffers merge when they are joined."""
+POST_FILTER = "post_filter"
+"""And a graph that filters decoded pictures, by weights that are sums of the "post_filters" in the tables."""
+OPTIONAL = {GRADIENT, POST_FILTER}
+FILTER_WEIGHTS = 40
+"""What a post-filter has for each colour that it gives; ``post_filter.py`` says what they weigh."""
+FILTER_UNIT = 2.0**-10
+"""The tables hold those weights as integers, in this unit."""
+MAX_FILTERS, MAX_FILTER_WEIGHT = 96, 1 << 20
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "base"
 
@@ -37,7 +45,7 @@ DEFAULT = "base"
 class Model:
     """A checked model file.
 
-    ``graphs`` maps each of ``GRAPHS`` to its ONNX bytes, and ``GRADIENT`` where there is one. ``metadata`` holds
+    ``graphs`` maps each of ``GRAPHS`` to its ONNX bytes, and those of ``OPTIONAL`` that there are. ``metadata`` holds
     "latents", "hyper_latents", "analysis_halo", "synthesis_halo" (in latents), and whatever the model card says.
     """
 
@@ -47,7 +55,7 @@ class Model:
     tables_json: bytes = field(repr=False)
 
     def graph(self, name: str) -> bytes:
-        """The ONNX bytes to run: one of ``GRAPHS``, or the synthesis with its gradient."""
+        """The ONNX bytes to run: one of ``GRAPHS``, the synthesis with its gradient, or the post-filter."""
         return self.graphs["synthesis"] + self.graphs[name] if name == GRADIENT else self.graphs[name]
 
     @cached_property
@@ -59,12 +67,15 @@ class Model:
                 for name in ("scale", "hyper")
             }
             tables["codebook"] = Codebook.from_json(found["codebook"]) if "codebook" in found else None
+            tables["post_filters"] = _filters(found["post_filters"]) if "post_filters" in found else None
         except (ValueError, KeyError, TypeError, OverflowError, IndexError) as error:
             raise FormatError("the model's frequency tables are not valid") from error
         if tables["codebook"] and self.metadata["latents"] % (STEPS * tables["codebook"].length):
             raise FormatError("the model's latents do not divide into vectors of its codebook")
         if len(tables["scale"]) != SCALE_LEVELS or len(tables["hyper"]) != self.metadata["hyper_latents"]:
             raise FormatError("the model does not have one frequency table for each scale and hyper-latent")
+        if (tables["post_filters"] is None) != (POST_FILTER not in self.graphs):
+            raise FormatError("the model holds post-filters without their graph, or the graph without any")
         return tables
 
     @property
@@ -82,6 +93,31 @@ class Model:
         """What residuals are coded with in vector-quantised models."""
         return self._tables["codebook"]
 
+    @property
+    def post_filters(self) -> np.ndarray | None:
+        """What pictures' post-filters are sums of, float64 (K, 3, FILTER_WEIGHTS), K up to ``MAX_FILTERS``; or None."""
+        return self._tables["post_filters"]
+
+    def error_weight(self, share: float) -> float:
+        """lambda, in bits a pixel for each unit of squared error of pixels in [0, 1], at quality ``share`` in [0, 1].
+
+        Raises:
+            FormatError: when the metadata does not say what the model was trained with.
+        """
+        recipe = self.metadata.get("recipe")
+        ends = [recipe.get(name) for name in ("lambda_min", "lambda_max")] if isinstance(recipe, dict) else []
+        if len(ends) != 2 or not all(type(end) is float and 0 < end < 1e9 for end in ends):
+            raise FormatError("the model does not say how it was trained: encoding cannot weigh bits against errors")
+        return distortion_weight(*ends, share) * 255**2
+
+
+def _filters(rows: list) -> np.ndarray:
+    filters = np.array(rows, np.int64)
+    count, *shape = filters.shape
+    if shape != [3, FILTER_WEIGHTS] or count > MAX_FILTERS or np.abs(filters).max() > MAX_FILTER_WEIGHT:
+        raise ValueError("not post-filters")
+    return filters * FILTER_UNIT
+
 
 def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict) -> bytes:
     """The bytes of a model file; the same content always gives the same bytes.
@@ -92,7 +128,7 @@ def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict) -> bytes
     members = {
         "metadata.json": json.dumps({"version": VERSION, **metadata}, indent=1, sort_keys=True).encode(),
         "tables.json": json.dumps(tables, separators=(",", ":")).encode(),
-        **{f"{name}.onnx": graphs[name] for name in (*GRAPHS, *graphs.keys() & {GRADIENT})},
+        **{f"{name}.onnx": graphs[name] for name in (*GRAPHS, *sorted(graphs.keys() & OPTIONAL))},
     }
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, content in members.items():
@@ -107,7 +143,7 @@ def read_model(data: bytes) -> Model:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = archive.infolist()
             names = {m.filename for m in members}
-            if names - {f"{GRADIENT}.onnx"} != wanted or len(members) != len(names):
+            if names - {f"{name}.onnx" for name in OPTIONAL} != wanted or len(members) != len(names):
                 raise FormatError("not a model file: it does not hold the members of one")
             # Stored members cannot be larger than the file: no zip bomb fits.
             if any(m.compress_type != zipfile.ZIP_STORED or m.file_size > len(data) for m in members):

@@ -20,7 +20,7 @@ from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
 from codec.model_file import GRADIENT, Model
-from codec.tables import HYPER_MAX, distortion_weight
+from codec.tables import HYPER_MAX
 from codec.tiles import CELL
 
 EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
@@ -64,19 +64,6 @@ class _Coded(NamedTuple):
     hyper_bits: float
 
 
-def error_weight(model: Model, share: float) -> float:
-    """lambda, in bits a pixel for each unit of squared error of pixels in [0, 1], at quality ``share`` in [0, 1].
-
-    Raises:
-        FormatError: when the model's metadata does not say what it was trained with.
-    """
-    recipe = model.metadata.get("recipe")
-    ends = [recipe.get(name) for name in ("lambda_min", "lambda_max")] if isinstance(recipe, dict) else []
-    if len(ends) != 2 or not all(type(end) is float and 0 < end < 1e9 for end in ends):
-        raise FormatError("the model does not say how it was trained: its latents cannot be refined")
-    return distortion_weight(*ends, share) * 255**2
-
-
 @dataclass
 class Refiner:
     """Refines latents of ``model`` at ``quality`` (in hundredths) in so many ``iterations``."""
@@ -87,7 +74,7 @@ class Refiner:
     iterations: int
 
     def __post_init__(self) -> None:
-        self._weight = error_weight(self.model, self.quality / MAX_QUALITY) / 3
+        self._weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
         self._symbol_bits, self._hyper_bits = _bits(self.model)
 
     def refine(

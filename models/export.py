@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from codec import format
 from codec.codec import Codec
 from codec.latents import decode_latents
-from codec.model_file import GRADIENT, read_model, write_model
+from codec.model_file import GRADIENT, POST_FILTER, read_model, write_model
 from codec.tile_content import unpack
 from codec.tiles import cells_of
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
 from models.gradient import gradient_of
 from models.integer import IntegerConv2d, set_exact
+from models.post_filters import post_filter_graph
 from models.symbol_tables import frequency_tables
 
 OPSET = 17
@@ -163,6 +164,9 @@ def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:
     graphs = export_graphs(model)
     if "codebook" not in tables:  # refining moves integers
         graphs[GRADIENT] = gradient_of(graphs["synthesis"])
+    if state.get("filters") is not None:
+        graphs[POST_FILTER] = post_filter_graph()
+        tables["post_filters"] = state["filters"].tolist()
     data = write_model(metadata, graphs, tables)
     self_check(data, checkpoint)
     return data

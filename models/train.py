@@ -22,6 +22,7 @@ from models.data import load_folder, random_batch
 from models.integer import set_exact
 from models.model_weights import architecture_of, load_model_weights, take_weights
 from models.optimize import flushed_denormals, make_average, make_optimizer, set_learning_rates
+from models.post_filters import crop_statistics, principal_filters
 from models.recipe import Recipe
 from models.start import start_from_principal_components
 from models.symbol_tables import count_symbols, mixture_weights
@@ -61,6 +62,7 @@ class Trainer:
         self.position = Position()
         model = CompressionModel(recipe.architecture, recipe.quantization)
         self.mixture: Tensor | None = None
+        self.filters: Tensor | None = None
         self.started_from: dict | None = None
         if earlier is not None:
             self.started_from = load_weights(model, earlier, recipe, pictures)
@@ -101,18 +103,25 @@ class Trainer:
             "step": self.position.step,
             "seconds": self.position.seconds,
             "mixture": self.mixture,
+            "filters": self.filters,
             "started_from": self.started_from,
         }
         save_checkpoint(path, self.recipe, state)
 
-    def fit_distributions(self) -> None:
-        """Fit the distributions of residuals to what the average, as it stands now, makes of the pictures."""
-        if not self.model.quantizer.counts_bits:
-            average = self.average.module.eval()
-            set_exact(average, True)
-            self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed))
-            self.mixture = self.mixture.to(self.fabric.device)
-            self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
+    def fit(self) -> None:
+        """Fit what is not trained to what the average, as it stands now, makes of the pictures.
+
+        These are the distributions of residuals, and the filters of which post-filters are sums.
+        """
+        if self.model.quantizer.counts_bits:  # vectors have distributions of their own, and are not refined
+            return
+        average = self.average.module.eval()
+        set_exact(average, True)
+        self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed))
+        self.mixture = self.mixture.to(self.fabric.device)
+        self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
+        seen = crop_statistics(average, self.pictures, self.recipe.downscale, self.recipe.seed)
+        self.filters = torch.from_numpy(principal_filters(seen))
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Crops (B, 3, S, S) in [0, 1], and a quality (B,) in [0, 1] for each."""
@@ -283,7 +292,7 @@ def train(
                 trainer.save(checkpoint)
                 saved_at = time.monotonic()
         log.file.close()
-        trainer.fit_distributions()
+        trainer.fit()
         trainer.save(checkpoint)
         report(held_out)
     return checkpoint

@@ -30,6 +30,11 @@ def made_picture(width: int, height: int, seed: int = 0) -> np.ndarray:
     return picture.clip(0, 255).astype(np.uint8)
 
 
+def golden_model(name: str) -> Path:
+    """The model of the golden file ``name``."""
+    return GOLDEN / ("filtered.nicm" if name == "filtered" else "tiny.nicm")
+
+
 @pytest.fixture(scope="session")
 def tiny_model_path() -> Path:
     """A small frozen model, trained for seconds."""
@@ -42,6 +47,14 @@ def tiny(tiny_model_path):
     from codec import Codec
 
     return Codec(str(tiny_model_path), threads=1)
+
+
+@pytest.fixture(scope="session")
+def filtered():
+    """A codec with the small model that holds a gradient and post-filters, on one thread."""
+    from codec import Codec
+
+    return Codec(str(GOLDEN / "filtered.nicm"), threads=1)
 
 
 @pytest.fixture

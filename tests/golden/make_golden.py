@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import GOLDEN, made_picture
+from conftest import GOLDEN, golden_model, made_picture
 
 from codec import Codec, encoder
+from codec.model_file import POST_FILTER, read_model, write_model
+from codec.post_filter import statistics
 
 
 def digest(latents: np.ndarray) -> str:
@@ -36,13 +38,31 @@ def cases() -> dict[str, tuple[Image.Image, float, bool, int | None]]:
         "alpha_and_metadata": (seen, 80, False, None),
         "drawing": (Image.fromarray(blocks), 40, True, None),
         "tiles": (Image.fromarray(made_picture(530, 270)), 20, False, 0),
+        "filtered": (photo, 60, False, None),
     }
 
 
+def filtered_model() -> bytes:
+    """The small model as it is exported today, with all that a model file may hold: a gradient and post-filters."""
+    from models.export import export
+    from models.post_filters import post_filter_graph, principal_filters
+
+    bare = read_model(export(GOLDEN / "tiny.pt", "filtered"))
+    codec = Codec(bare, threads=1)
+    seen = []
+    for seed in range(60):
+        pixels = made_picture(96, 96, seed)
+        decoded = np.asarray(codec.decode(codec.encode(pixels, seed, fallback=False)))
+        seen.append(statistics(pixels.transpose(2, 0, 1), decoded.transpose(2, 0, 1) / np.float32(255)))
+    tables = {**json.loads(bare.tables_json), "post_filters": principal_filters(seen).tolist()}
+    return write_model(bare.metadata, {**bare.graphs, POST_FILTER: post_filter_graph()}, tables)
+
+
 if __name__ == "__main__":
-    codec = Codec(str(GOLDEN / "tiny.nicm"), threads=1)
+    (GOLDEN / "filtered.nicm").write_bytes(filtered_model())
     expected = {}
     for name, (image, quality, fallback, small_tiles_from) in cases().items():
+        codec = Codec(str(golden_model(name)), threads=1)
         if small_tiles_from is not None:
             encoder.SMALL_TILES_FROM = small_tiles_from
         data, latents = codec.encode_with_latents(image, quality, fallback=fallback)

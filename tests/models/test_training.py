@@ -10,6 +10,7 @@ from codec import Codec
 from codec.model_file import GRADIENT, read_model
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.export import export, trained_model
+from models.post_filters import COUNT
 from models.recipe import RECIPES, load_recipe, recipe_from_dict
 from models.train import train
 
@@ -28,6 +29,7 @@ def run_folder(tmp_path_factory):
 def test_training_leaves_a_checkpoint_that_exports_and_encodes(run_folder):
     _, out = run_folder
     codec = Codec(read_model(export(out / "checkpoint.pt", "tiny")), threads=1)
+    assert len(codec.model.post_filters) == COUNT
     pixels = made_picture(128, 128)
     data = codec.encode(pixels, 60)
     assert np.asarray(codec.decode(data)).shape == pixels.shape

@@ -2,22 +2,24 @@
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, golden_model
 
 from benchmarks.fuzz import damaged, decode_anything, forged, forged_model, use_any_model
 from codec import Codec
 
 
 @pytest.mark.parametrize("mutate", [damaged, forged])
-@pytest.mark.parametrize("name", ["rgb", "alpha_and_metadata", "drawing", "grey"])
-def test_mutated_files_give_a_picture_or_one_error(tiny, mutate, name):
+@pytest.mark.parametrize("name", ["rgb", "alpha_and_metadata", "drawing", "grey", "filtered"])
+def test_mutated_files_give_a_picture_or_one_error(mutate, name):
+    codec = Codec(str(golden_model(name)), threads=1)
     data = (GOLDEN / f"{name}.nic").read_bytes()
-    found = {decode_anything(tiny, mutate(np.random.default_rng(seed), data)) for seed in range(60)}
+    found = {decode_anything(codec, mutate(np.random.default_rng(seed), data)) for seed in range(60)}
     assert "error" in found
 
 
-def test_forged_models_work_or_give_one_error(tiny_model_path):
-    data = tiny_model_path.read_bytes()
+@pytest.mark.parametrize("name", ["tiny", "filtered"])
+def test_forged_models_work_or_give_one_error(name):
+    data = (GOLDEN / f"{name}.nicm").read_bytes()
     found = [use_any_model(forged_model(np.random.default_rng(seed), data)) for seed in range(40)]
     assert found.count("error") > 20
 

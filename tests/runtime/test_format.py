@@ -1,6 +1,7 @@
 import contextlib
 import dataclasses
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,10 @@ headers = st.builds(
     grey=st.booleans(),
     alpha=st.booleans(),
     tile_exponent=st.integers(0, 4),
+    post_filter=st.binary(max_size=255),
 )
 metadata = st.dictionaries(st.sampled_from(list(CHUNKS.values())), st.binary(min_size=1, max_size=20))
-HEADER = Header(b"12345678", 130, 70, 5000, tile_exponent=0)
+HEADER = Header(b"12345678", 130, 70, 5000, tile_exponent=0, post_filter=b"filter")
 METADATA = {"icc": b"profile", "xmp": b"<x/>"}
 DATA = write(HEADER, [bytes([i] * (i + 1)) for i in range(HEADER.tiles)], METADATA)
 
@@ -38,7 +40,7 @@ def test_reading_is_the_inverse_of_writing(header, metadata, data):
 
 
 def test_a_picture_of_one_tile_costs_at_most_32_bytes_besides_its_stream():
-    header = dataclasses.replace(HEADER, tile_exponent=4)
+    header = dataclasses.replace(HEADER, tile_exponent=4, post_filter=b"")
     # One byte of the tile says how it is coded, and one of its stream counts the escapes.
     assert len(write(header, [b""])) <= 32 - 2
 
@@ -78,15 +80,23 @@ def test_a_huge_picture_in_a_short_file_is_refused_before_anything_is_allocated(
 
 
 def test_forged_lengths_are_refused_even_with_a_correct_checksum():
-    import zlib
-
     lengths_at = 22 + 1 + 5 * len(METADATA)
     forged = bytearray(DATA)
     struct.pack_into("<I", forged, lengths_at, 0xFFFFFFFF)
-    end = lengths_at + 4 * (HEADER.tiles - 1)
+    end = lengths_at + 4 * (HEADER.tiles - 1) + 1 + len(HEADER.post_filter)
     struct.pack_into("<I", forged, end, zlib.crc32(forged[:end]))
     with pytest.raises(FormatError, match="cut short"):
         read(bytes(forged))
+
+
+def test_a_post_filter_of_no_bytes_or_too_many_is_refused():
+    header = Header(b"12345678", 10, 10, 5000, post_filter=b"f")
+    forged = write(header, [b"0"]).replace(b"\x01f", b"\x00")
+    end = forged.index(b"\x00", 22) + 1
+    with pytest.raises(FormatError, match="no bytes"):
+        read(forged[:end] + struct.pack("<I", zlib.crc32(forged[:end])) + forged[end + 4 :])
+    with pytest.raises(FormatError, match="255"):
+        dataclasses.replace(header, post_filter=bytes(256))
 
 
 def test_salvage_gives_every_tile_whose_bytes_are_there():

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, golden_model
 from PIL import Image
 
 from codec import Codec
@@ -17,7 +17,7 @@ EXPECTED = json.loads((GOLDEN / "latents.json").read_text())
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", EXPECTED)
 def test_golden_files_decode_to_the_same_latents_and_pixels(name, threads, optimize):
-    codec = Codec(str(GOLDEN / "tiny.nicm"), threads=threads, optimize=optimize)
+    codec = Codec(str(golden_model(name)), threads=threads, optimize=optimize)
     data = (GOLDEN / f"{name}.nic").read_bytes()
     latents = codec.decode_latents(data)[1]
     assert hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest() == EXPECTED[name]

@@ -12,7 +12,7 @@ from codec import Codec
 from codec.errors import CodecError, FormatError
 from codec.metrics import psnr
 from codec.model_file import GRADIENT, load_model, read_model, write_model
-from codec.refine import EFFORTS, error_weight
+from codec.refine import EFFORTS
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 
@@ -32,7 +32,7 @@ def cost(codec, pixels, quality, effort):
     """Rate and distortion as the model weighs them, in bits a pixel, of a real file."""
     data = codec.encode(pixels, quality, fallback=False, effort=effort)
     mse = 10 ** (-psnr(pixels, np.asarray(codec.decode(data))) / 10)
-    return 8 * len(data) / pixels[..., 0].size + error_weight(codec.model, quality / 100) * mse
+    return 8 * len(data) / pixels[..., 0].size + codec.model.error_weight(quality / 100) * mse
 
 
 @pytest.mark.parametrize("quality", [10, 40, 80])

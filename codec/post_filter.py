@@ -1,0 +1,184 @@
+"""A filter over what the synthesis gives, fitted to the one picture: an adaptive Wiener filter.
+
+The synthesis is the best on average; of one picture, with its own sharpness, noise and colours, a linear filter
+makes up for part of what it missed, as the adaptive loop filter of VVC does (Tsai et al. 2013). Model files hold a
+space of such filters, learned from what was left to filter in training pictures; a file holds whole numbers, a
+filter's coordinates in that space, in 5 to 30 bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from codec.engine import Engine
+from codec.errors import FormatError
+from codec.model_file import FILTER_WEIGHTS, POST_FILTER, Model
+
+RADIUS = 2
+SIDE = 2 * RADIUS + 1
+AROUND = [(down, right) for down in range(RADIUS + 1) for right in range(-RADIUS, RADIUS + 1) if (down, right) > (0, 0)]
+"""Half of the places around a pixel; filters have no phase, so the opposite ones weigh the same."""
+_EXPONENT_BITS = 4
+_LARGEST = 63
+"""Coordinates are integers up to this, in steps of ``2**-exponent``."""
+_SAMPLES = 1 << 17
+"""About so many pixels of a tile say what its filter should be: whole rows, an odd number of rows apart, because the
+synthesis errs differently at each of the 8 rows that it makes at once."""
+_MAX_CHANGES = 200
+_HIGH_RATE_STEP = 6 / np.log(2)
+"""lambda * squared error of a coordinate's step at which its rate and distortion balance, at high rates."""
+
+
+class Statistics(NamedTuple):
+    """What pixels say about a filter: sums over positions."""
+
+    gram: np.ndarray  # (FILTER_WEIGHTS, FILTER_WEIGHTS): products of what is weighed
+    match: np.ndarray  # (FILTER_WEIGHTS, 3): of that with what is missing of each colour
+    error: float  # the squared error without a filter
+
+
+def statistics(pixels: np.ndarray, x_hat: np.ndarray) -> Statistics:
+    """What ``pixels``, uint8 (3, H, W), and ``x_hat``, as large and in [0, 1], say; sums are scaled to all pixels.
+
+    A filter weighs, for each colour in turn: the sums of what the places ``AROUND`` and those opposite are more than
+    the pixel, and the pixel less 0.5. Last, a one. Differences, being small, are exact enough in float32.
+    """
+    _, height, width = pixels.shape
+    stride = height * width // _SAMPLES | 1
+    padded = np.pad(x_hat, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)), mode="edge")
+
+    def seen(down: int, right: int) -> np.ndarray:
+        top, left = RADIUS + down, RADIUS + right
+        return padded[:, top : top + height : stride, left : left + width]
+
+    middle = seen(0, 0)
+    twice = 2 * middle
+    weighed = np.ones((FILTER_WEIGHTS, middle[0].size), np.float32)
+    by_colour = weighed[:-1].reshape(3, len(AROUND) + 1, *middle.shape[1:])
+    for place, (down, right) in enumerate(AROUND):
+        np.add(seen(down, right), seen(-down, -right), out=by_colour[:, place])
+        by_colour[:, place] -= twice
+    np.subtract(middle, 0.5, out=by_colour[:, -1])
+    missing = (pixels[:, ::stride] / np.float32(255) - middle).reshape(3, -1)
+    share = height * width / middle[0].size
+    gram, match = ((weighed @ a.T).astype(np.float64) * share for a in (weighed, missing))
+    return Statistics(gram, match, float(np.square(missing).sum()) * share)
+
+
+def kernel_of(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The convolution (3, 3, SIDE, SIDE) and offset (3,), float32, that weights (3, FILTER_WEIGHTS) stand for."""
+    by_colour = weights[:, :-1].reshape(3, 3, -1)
+    kernel = np.zeros((3, 3, SIDE, SIDE))
+    for place, (down, right) in enumerate(AROUND):
+        for sign in (1, -1):
+            kernel[..., RADIUS + sign * down, RADIUS + sign * right] = by_colour[..., place]
+    kernel[..., RADIUS, RADIUS] = by_colour[..., -1] - kernel.sum(axis=(2, 3))
+    offset = weights[:, -1] - 0.5 * by_colour[..., -1].sum(axis=1)
+    return kernel.astype(np.float32), offset.astype(np.float32)
+
+
+class Evidence(NamedTuple):
+    """``Statistics`` by the coordinates of a model's K filters: small enough to keep one for each tile."""
+
+    gram: np.ndarray  # (K, K)
+    match: np.ndarray  # (K,)
+
+    @classmethod
+    def of(cls, filters: np.ndarray, pixels: np.ndarray, x_hat: np.ndarray) -> Evidence:
+        """For ``filters`` (K, 3, FILTER_WEIGHTS); the rest as for ``statistics``."""
+        found = statistics(pixels, x_hat)
+        gram = np.tensordot(filters @ found.gram, filters, axes=([1, 2], [1, 2]))
+        return cls(gram, np.tensordot(filters, found.match.T, axes=2))
+
+
+def fitted(evidence: list[Evidence], weight: float) -> bytes:
+    """The bytes of the filter that saves most, its own bits counted; none when it does not pay.
+
+    ``weight`` is lambda, in bits for each unit of squared error. Coordinates are changed one at a time, the one
+    that saves most first, as in matching pursuit (Mallat, Zhang 1993).
+    """
+    if not evidence:
+        return b""
+    gram = weight * np.sum([part.gram for part in evidence], axis=0)
+    match = weight * np.sum([part.match for part in evidence], axis=0)
+    curve = np.diag(gram)
+    typical = float(np.median(curve))
+    if not (np.isfinite(gram).all() and np.isfinite(match).all()) or typical <= 0:
+        return b""
+    exponent = int(np.clip(np.rint(0.5 * np.log2(typical / _HIGH_RATE_STEP)), 0, 2**_EXPONENT_BITS - 1))
+    gram, curve, slope = (a * 4.0**-exponent for a in (gram, curve, -2 * match * 2.0**exponent))
+    found = np.zeros(len(match), int)
+    for _ in range(_MAX_CHANGES):
+        best = np.clip(np.rint(found - slope / np.maximum(2 * curve, 1e-9)), -_LARGEST, _LARGEST).astype(int)
+        wanted = np.stack([best, best - np.sign(best), np.zeros_like(best)])
+        moves = wanted - found
+        savings = _bits(found) - _bits(wanted) - moves * slope - moves**2 * curve
+        choice, place = np.unravel_index(savings.argmax(), savings.shape)
+        if savings[choice, place] < 0.01:
+            break
+        found[place] += moves[choice, place]
+        slope = slope + 2 * moves[choice, place] * gram[place]
+    packed = pack(exponent, found)
+    gain = float(match @ found) * 2.0 * 2.0**-exponent - float(found @ gram @ found)
+    return packed if gain > 8 * (len(packed) + 1) else b""
+
+
+def _bits(coordinates: np.ndarray) -> np.ndarray:
+    return 2 * np.frexp(np.where(coordinates > 0, 2 * coordinates, 1 - 2 * coordinates))[1] - 1
+
+
+def pack(exponent: int, coordinates: np.ndarray) -> bytes:
+    """Four bits for the exponent, then Exp-Golomb codes (0, 1, -1, 2, -2, ...), without the zeros at the end."""
+    bits = f"{exponent:0{_EXPONENT_BITS}b}"
+    for value in np.trim_zeros(coordinates, "b").tolist():
+        code = f"{2 * value if value > 0 else 1 - 2 * value:b}"
+        bits += "0" * (len(code) - 1) + code
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8), "big")
+
+
+def unpack(packed: bytes, count: int) -> tuple[int, np.ndarray]:
+    """Exponent and ``count`` coordinates. Raises FormatError when the bytes do not hold at most so many."""
+    bits = f"{int.from_bytes(packed, 'big'):0{8 * len(packed)}b}"
+    exponent, rest = int(bits[:_EXPONENT_BITS], 2), bits[_EXPONENT_BITS:]
+    coordinates: list[int] = []
+    while "1" in rest:
+        zeros = rest.index("1")
+        code, rest = rest[zeros : 2 * zeros + 1], rest[2 * zeros + 1 :]
+        magnitude, negative = divmod(int(code, 2), 2)
+        if len(code) <= zeros or magnitude > _LARGEST or len(coordinates) == count:
+            raise FormatError("the post-filter is not one of the model's")
+        coordinates.append(-magnitude if negative else magnitude)
+    if len(rest) >= 8:
+        raise FormatError("the post-filter is longer than it needs to be")
+    return exponent, np.array(coordinates + [0] * (count - len(coordinates)))
+
+
+@dataclass
+class PostFilter:
+    """One picture's filter.
+
+    Raises:
+        FormatError: when the bytes are not a filter of the model.
+    """
+
+    engine: Engine
+    model: Model
+    packed: bytes
+
+    def __post_init__(self) -> None:
+        filters = self.model.post_filters
+        if filters is None:
+            raise FormatError("the file has a post-filter, of which its model holds none")
+        exponent, coordinates = unpack(self.packed, len(filters))
+        # In float64, and rounded once: the same on every machine.
+        self._taps, self._offset = kernel_of(np.tensordot(coordinates * 2.0**-exponent, filters, axes=1))
+
+    def __call__(self, x_hat: np.ndarray) -> np.ndarray:
+        """``x_hat`` (3, H, W) filtered, its outermost pixels repeated beyond its edges."""
+        found = self.engine.run(POST_FILTER, x_hat=x_hat[None], taps=self._taps, offset=self._offset)[0][0]
+        if found.shape != x_hat.shape:
+            raise FormatError("the model's post-filter changes the size of pictures")
+        return found

@@ -1,0 +1,74 @@
+"""The space of filters that pictures choose their post-filter from, learned from what is left to filter."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor
+
+from codec.model_file import FILTER_UNIT
+from codec.post_filter import RADIUS, SIDE, Statistics, statistics
+from models.compression_model import CompressionModel
+from models.data import random_batch
+
+COUNT = 48
+"""Filters in the space. Half as many save a fifth less; more cost as much as they save."""
+CROPS, CROP_SIDE = 384, 256
+PRIOR = 0.3
+"""How much the mean of all crops counts beside each crop in its own filter, which would otherwise fit noise."""
+OUTLIERS = 0.02
+"""The share of crops with the strongest filters that is left out: drawings and the like."""
+_OPSET, _IR_VERSION = 17, 8
+
+
+@torch.no_grad()
+def crop_statistics(model: CompressionModel, pictures: list[Tensor], downscale: float, seed: int) -> list[Statistics]:
+    """What random crops of ``pictures`` (uint8 (3, H, W)) at random qualities say about filters.
+
+    ``model`` must be ready for use: in evaluation mode, in integer arithmetic.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    found = []
+    for _ in range(CROPS):
+        x = random_batch(pictures, 1, CROP_SIDE, downscale, generator)
+        quality = torch.rand(1, generator=generator)
+        x_hat = model(x.to(device), quality.to(device)).x_hat.float().cpu()
+        found.append(statistics((255 * x[0]).round().byte().cpu().numpy(), x_hat[0].numpy()))
+    return found
+
+
+def principal_filters(found: list[Statistics]) -> np.ndarray:
+    """The ``COUNT`` filters that tell most of the crops' own: (COUNT, 3, FILTER_WEIGHTS) int64, in ``FILTER_UNIT``.
+
+    Principal components, in the metric in which a filter's length is what it changes: each crop's Wiener filter,
+    as a share of its error.
+    """
+    found = [part for part in found if part.error > 0]
+    mean = np.mean([part.gram / part.error for part in found], axis=0)
+    mean += 1e-6 * np.trace(mean) / len(mean) * np.eye(len(mean))
+    metric = np.linalg.cholesky(mean)
+    own = [np.linalg.solve(part.gram / part.error + PRIOR * mean, part.match / part.error) for part in found]
+    own = np.array([(metric.T @ weights).ravel() for weights in own])
+    lengths = np.linalg.norm(own, axis=1)
+    usual = own[lengths <= np.quantile(lengths, 1 - OUTLIERS)]
+    components = np.linalg.svd(usual, full_matrices=False)[2][:COUNT].reshape(-1, *found[0].match.shape)
+    filters = np.linalg.solve(metric.T, components).transpose(0, 2, 1)
+    return np.rint(filters / FILTER_UNIT).astype(np.int64)
+
+
+def post_filter_graph() -> bytes:
+    """ONNX bytes: "x_hat" (1, 3, H, W) plus its convolution with "taps" (3, 3, SIDE, SIDE), plus "offset" (3,)."""
+    pads = numpy_helper.from_array(np.array([0, 0, RADIUS, RADIUS] * 2, np.int64), "pads")
+    nodes = [
+        helper.make_node("Pad", ["x_hat", "pads"], ["padded"], mode="edge"),
+        helper.make_node("Conv", ["padded", "taps", "offset"], ["change"], kernel_shape=[SIDE, SIDE]),
+        helper.make_node("Add", ["x_hat", "change"], ["filtered"]),
+    ]
+    shapes = {"x_hat": [1, 3, None, None], "taps": [3, 3, SIDE, SIDE], "offset": [3]}
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    output = helper.make_tensor_value_info("filtered", TensorProto.FLOAT, [1, 3, None, None])
+    graph = helper.make_graph(nodes, "post_filter", inputs, [output], [pads])
+    opset = helper.make_opsetid("", _OPSET)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION).SerializeToString()

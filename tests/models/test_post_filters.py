@@ -1,0 +1,62 @@
+"""The space of post-filters that training learns, and the graph that model files hold for them."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx.reference import ReferenceEvaluator
+
+from codec.model_file import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
+from codec.post_filter import Evidence, fitted, kernel_of, statistics, unpack
+from models.post_filters import COUNT, post_filter_graph, principal_filters
+
+
+def smoothed(pixels, share):
+    """``pixels`` (3, H, W) uint8 with a share of each taken by its neighbours to the left and right, in [0, 1]."""
+    x = pixels / np.float32(255)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1)), mode="edge")
+    return ((1 - share) * x + share / 2 * (padded[:, :, :-2] + padded[:, :, 2:])).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def learned():
+    rng = np.random.default_rng(0)
+    seen = []
+    for _ in range(60):
+        pixels = rng.integers(0, 256, (3, 24, 24), np.uint8)
+        seen.append(statistics(pixels, smoothed(pixels, rng.uniform(0, 0.3))))
+    return principal_filters(seen)
+
+
+def test_filters_are_integers_within_what_model_files_take(learned):
+    assert learned.dtype == np.int64 and learned.shape == (COUNT, 3, FILTER_WEIGHTS)
+    assert 0 < np.abs(learned).max() <= MAX_FILTER_WEIGHT
+
+
+def test_the_first_filters_undo_what_the_pictures_had_in_common(learned):
+    pixels = np.random.default_rng(99).integers(0, 256, (3, 64, 64), np.uint8)
+    x_hat = smoothed(pixels, 0.2)
+    filters = learned * FILTER_UNIT
+    found = statistics(pixels, x_hat)
+    exponent, coordinates = unpack(fitted([Evidence.of(filters, pixels, x_hat)], 1e3), COUNT)
+    weights = np.tensordot(coordinates * 2.0**-exponent, filters, axes=1)
+    quadratic = np.einsum("cm,mn,cn->", weights, found.gram, weights)
+    assert found.error - 2 * np.sum(weights * found.match.T) + quadratic < 0.2 * found.error
+    assert np.abs(coordinates[:4]).max() == np.abs(coordinates).max()
+
+
+def test_pictures_that_are_met_exactly_are_left_out():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (60, 3, 24, 24), np.uint8)
+    seen = [statistics(x, smoothed(x, 0.2)) for x in pixels]
+    exact = statistics(pixels[0], pixels[0] / np.float32(255))
+    assert np.array_equal(principal_filters([*seen, exact]), principal_filters(seen))
+
+
+def test_the_graph_gives_the_same_in_an_implementation_in_numpy(filtered):
+    graph = post_filter_graph()
+    onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
+    taps, offset = kernel_of(filtered.model.post_filters[0] / 50)
+    inputs = {"x_hat": np.random.default_rng(0).random((1, 3, 6, 9)).astype(np.float32), "taps": taps, "offset": offset}
+    (expected,) = ReferenceEvaluator(onnx.load_from_string(graph)).run(None, inputs)
+    engine = filtered._engine(filtered.model, 6, 9)
+    np.testing.assert_allclose(engine.run("post_filter", **inputs)[0], expected, atol=1e-5)

@@ -1,0 +1,207 @@
+"""The filter that a file holds for its own picture: how it is coded, fitted, applied, and checked."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from conftest import made_picture
+from hypothesis import given
+from hypothesis import strategies as st
+
+from codec import Codec, encoder, format
+from codec.errors import FormatError
+from codec.metrics import psnr
+from codec.model_file import FILTER_WEIGHTS, MAX_FILTERS, POST_FILTER, read_model, write_model
+from codec.post_filter import RADIUS, SIDE, Evidence, PostFilter, fitted, kernel_of, pack, statistics, unpack
+
+coordinates = st.lists(st.integers(-63, 63), max_size=MAX_FILTERS)
+
+
+@given(st.integers(0, 15), coordinates)
+def test_unpacking_is_the_inverse_of_packing(exponent, values):
+    packed = pack(exponent, np.array(values, int))
+    assert len(packed) <= format.MAX_POST_FILTER
+    found = unpack(packed, len(values))
+    assert (found[0], found[1].tolist()) == (exponent, values)
+
+
+@given(st.binary(min_size=1, max_size=40))
+def test_any_bytes_are_a_filter_or_one_error(data):
+    try:
+        exponent, values = unpack(data, 20)
+    except FormatError as error:
+        assert "\n" not in str(error)
+    else:
+        assert 0 <= exponent < 16 and len(values) == 20 and np.abs(values).max() <= 63
+
+
+def filtered_by(weights, x_hat):
+    """``x_hat`` (3, H, W) under weights (3, FILTER_WEIGHTS), tap by tap."""
+    kernel, offset = kernel_of(weights)
+    _, height, width = x_hat.shape
+    padded = np.pad(x_hat, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)), mode="edge")
+    found = x_hat + offset[:, None, None]
+    for down in range(SIDE):
+        for right in range(SIDE):
+            seen = padded[:, down : down + height, right : right + width]
+            found = found + np.tensordot(kernel[:, :, down, right], seen, axes=1)
+    return found
+
+
+def test_statistics_foresee_what_a_filter_does():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (3, 30, 41), np.uint8)
+    x_hat = (pixels / 255 + rng.normal(0, 0.1, pixels.shape)).astype(np.float32)
+    weights = rng.normal(0, 0.02, (3, FILTER_WEIGHTS))
+    found = statistics(pixels, x_hat)
+    quadratic = np.einsum("cm,mn,cn->", weights, found.gram, weights)
+    foreseen = found.error - 2 * np.sum(weights * found.match.T) + quadratic
+    assert foreseen == pytest.approx(np.square(filtered_by(weights, x_hat) - pixels / 255).sum(), rel=1e-4)
+
+
+def test_a_large_picture_is_sampled_at_rows_of_every_phase():
+    rows = np.zeros((3, 1200, 1100), np.float32)
+    rows[:, ::8] = 0.5  # what only one row in eight shows
+    error = statistics(np.zeros(rows.shape, np.uint8), rows).error
+    assert error == pytest.approx(np.square(rows).sum(), rel=0.1)
+
+
+def test_the_graph_filters_as_the_weights_say(filtered):
+    packed = pack(3, np.array([1, -2, 0, 3]))
+    weights = np.tensordot([1 / 8, -2 / 8, 0, 3 / 8], filtered.model.post_filters[:4], axes=1)
+    x_hat = np.random.default_rng(0).random((3, 7, 9)).astype(np.float32)
+    found = PostFilter(filtered._engine(filtered.model, 7, 9), filtered.model, packed)(x_hat)
+    np.testing.assert_allclose(found, filtered_by(weights, x_hat), atol=1e-4)
+
+
+def test_a_filter_is_fitted_only_where_it_pays(filtered):
+    filters = filtered.model.post_filters
+    pixels = made_picture(90, 60).transpose(2, 0, 1)
+    exact = pixels / np.float32(255)
+    assert fitted([Evidence.of(filters, pixels, exact)], 1e4) == b""
+    off = filtered_by(-0.05 * filters[0], exact).astype(np.float32)
+    evidence = Evidence.of(filters, pixels, off)
+    assert fitted([evidence], 1e-6) == b""
+    packed = fitted([evidence], 1e4)
+    again = PostFilter(filtered._engine(filtered.model, 60, 90), filtered.model, packed)(off)
+    assert np.square(again - exact).sum() < 0.1 * np.square(off - exact).sum()
+    assert fitted([evidence, evidence], 1e4) == fitted([evidence], 2e4)
+
+
+def test_nothing_that_is_not_finite_gives_a_filter(filtered):
+    filters = filtered.model.post_filters
+    broken = np.full((3, 20, 20), np.nan, np.float32)
+    assert fitted([Evidence.of(filters, np.zeros(broken.shape, np.uint8), broken)], 1e4) == b""
+
+
+def without_filter(data):
+    reader = format.reader(data)
+    header = dataclasses.replace(reader.header, post_filter=b"")
+    return format.write(header, [reader.tile(i) for i in range(header.tiles)], reader.metadata())
+
+
+def with_filter(data, post_filter):
+    reader = format.reader(data)
+    header = dataclasses.replace(reader.header, post_filter=post_filter)
+    return format.write(header, [reader.tile(i) for i in range(header.tiles)])
+
+
+@pytest.mark.parametrize("shape", [(100, 70), (33, 50)])
+def test_pictures_come_closer_by_their_filter_and_latents_stay(filtered, shape):
+    pixels = made_picture(*shape)
+    data = filtered.encode(pixels, 60, fallback=False)
+    bare = without_filter(data)
+    assert len(bare) < len(data) <= len(bare) + 64
+    assert np.array_equal(filtered.decode_latents(data)[1], filtered.decode_latents(bare)[1])
+    assert psnr(pixels, np.asarray(filtered.decode(data))) > psnr(pixels, np.asarray(filtered.decode(bare))) + 1
+
+
+def test_effort_one_and_models_without_filters_make_files_without(filtered, tiny):
+    pixels = made_picture(100, 70)
+    assert format.reader(filtered.encode(pixels, 60, effort=1)).header.post_filter == b""
+    assert format.reader(tiny.encode(pixels, 60)).header.post_filter == b""
+
+
+def test_tiles_of_one_colour_or_webp_want_no_filter(filtered):
+    blocks = np.kron(np.random.default_rng(0).integers(0, 2, (9, 11, 3), np.uint8) * 255, np.ones((4, 4, 1), np.uint8))
+    for pixels in (blocks, np.full((40, 40, 3), 77, np.uint8)):
+        data = filtered.encode(pixels, 60)
+        assert format.reader(data).header.post_filter == b""
+        assert np.array_equal(np.asarray(filtered.decode(data)), pixels)
+
+
+@pytest.mark.parametrize("region", [(0, 0, 1, 1), (300, 200, 812, 640), (255, 255, 257, 257)])
+def test_a_filtered_region_is_what_the_whole_picture_has_there(filtered, region, monkeypatch):
+    monkeypatch.setattr(encoder, "SMALL_TILES_FROM", 0)
+    data = filtered.encode(made_picture(900, 700), 30, fallback=False)
+    assert format.reader(data).header.post_filter
+    whole = np.asarray(filtered.decode(data)).astype(int)
+    left, top, right, bottom = region
+    part = np.asarray(filtered.decode(data, region=region)).astype(int)
+    assert abs(part - whole[top:bottom, left:right]).max() <= 1
+
+
+def test_limits_hold_with_a_filter(filtered):
+    pixels = made_picture(100, 70)
+    data = filtered.encode_to_fit(pixels, max_bytes=450, fallback=False)
+    assert format.reader(data).header.post_filter and 400 < len(data) <= 450
+
+
+@pytest.mark.parametrize("post_filter", [b"\x00" * 9, b"\x0f" + b"\xff" * 40, b"\x00\x00\x01\xff\xff"])
+def test_filters_that_the_model_cannot_have_are_one_clear_error(filtered, post_filter):
+    data = filtered.encode(made_picture(40, 40), 60, effort=1)
+    with pytest.raises(FormatError, match="post-filter"):
+        filtered.decode(with_filter(data, post_filter))
+
+
+def test_a_filter_for_a_model_without_any_is_one_clear_error(tiny):
+    data = tiny.encode(made_picture(40, 40), 60)
+    with pytest.raises(FormatError, match="post-filter"):
+        tiny.decode(with_filter(data, b"\x00"))
+
+
+def changed(model, filters=None, graph=None):
+    tables = json.loads(model.tables_json)
+    graphs = dict(model.graphs)
+    if filters is None:
+        del tables["post_filters"]
+    else:
+        tables["post_filters"] = filters
+    if graph is None:
+        del graphs[POST_FILTER]
+    else:
+        graphs[POST_FILTER] = graph
+    return Codec(read_model(write_model(model.metadata, graphs, tables)), threads=1)
+
+
+def test_a_model_with_half_of_what_filters_need_is_refused(filtered):
+    row = [[0] * FILTER_WEIGHTS] * 3
+    for codec in (changed(filtered.model, filters=[row]), changed(filtered.model, graph=b"")):
+        with pytest.raises(FormatError, match="post-filters"):
+            codec.encode(made_picture(40, 40))
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [],
+        [[[0] * FILTER_WEIGHTS] * 2],
+        [[[0] * 39] * 3],
+        [[[1 << 21] * FILTER_WEIGHTS] * 3],
+        [[[0] * FILTER_WEIGHTS] * 3] * (MAX_FILTERS + 1),
+        "filters",
+    ],
+)
+def test_a_model_with_filters_out_of_bounds_is_refused(filtered, filters):
+    codec = changed(filtered.model, filters, filtered.model.graphs[POST_FILTER])
+    with pytest.raises(FormatError, match="tables are not valid"):
+        codec.encode(made_picture(40, 40))
+
+
+@pytest.mark.parametrize("graph", [b"", b"\xff\xff"])
+def test_a_filter_graph_that_does_not_run_is_one_clear_error(filtered, graph):
+    codec = changed(filtered.model, json.loads(filtered.model.tables_json)["post_filters"], graph)
+    data = codec.encode(made_picture(100, 70), 60, fallback=False)
+    with pytest.raises(FormatError, match="post_filter"):
+        codec.decode(data)
