@@ -16,7 +16,7 @@ from codec.engine import Engine
 from codec.latents import encode_latents
 from codec.model_file import Model
 from codec.pictures import Picture
-from codec.post_filter import Evidence, fitted
+from codec.post_filter import Evidence, fitted, row_stride, statistics
 from codec.refine import Refiner, refiner_for
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
@@ -83,11 +83,14 @@ class _Encoder:
         pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
         y, x_hat = self.refiner.refine(pixels, y, list(coded.values()))
         with ThreadPoolExecutor(1) as pool:
-            foreseen = pool.submit(self.foresee, block, list(coded), x_hat)
+            evidence = pool.submit(self.evidence_of, block, list(coded), x_hat)
+            decoded = pool.submit(levels_of, x_hat)
             self.encode_tiles(coded, y)
             if self.fallback:
-                self.replace_tiles(block, list(coded), foreseen)
-            foreseen.result()
+                self.replace_tiles(block, list(coded), decoded)
+        kept = [found for tile, found in evidence.result().items() if self.contents[tile].method == LATENTS]
+        if kept:
+            self.evidence[block] = Evidence.sum(kept)
 
     def encode_tiles(self, coded: dict[Area, tuple[slice, slice]], y: np.ndarray) -> None:
         """Code tiles, whose rows and columns of ``y`` are given."""
@@ -96,15 +99,19 @@ class _Encoder:
             self.contents[tile] = TileContent(LATENTS, stream)
             self.latents[(slice(None), *tile.within(self.cells))] = decoded
 
-    def foresee(self, block: Area, coded: list[Area], x_hat: np.ndarray) -> np.ndarray:
-        """About what a decoder will make of a block, uint8 (H, W, 3); notes what its tiles want of a post-filter."""
+    def evidence_of(self, block: Area, coded: list[Area], x_hat: np.ndarray) -> dict[Area, Evidence]:
+        """What the tiles of a block, which the synthesis made ``x_hat`` of, want of a post-filter."""
         filters = self.model.post_filters
-        for tile in coded if filters is not None else ():
+        if filters is None:
+            return {}
+        found = {}
+        stride = row_stride(self.pixels[..., 0].size)
+        for tile in coded:
             pixels = self.pixels[self.inside(tile)].transpose(2, 0, 1)
             rows, columns = tile.times(CELL).within(block.times(CELL))
-            found = x_hat[:, rows, columns][:, : pixels.shape[1], : pixels.shape[2]]
-            self.evidence[tile] = Evidence.of(filters, pixels, found)
-        return levels_of(x_hat)
+            part = x_hat[:, rows, columns][:, : pixels.shape[1], : pixels.shape[2]]
+            found[tile] = Evidence.of(filters, statistics(pixels, part, stride))
+        return found
 
     def replace_in_block(self, block: Area) -> None:
         """Store the tiles of a block that WebP codes better as WebP."""
@@ -151,15 +158,16 @@ class _Encoder:
         if self.fallback and self.refiner is None:  # else blocks were settled as they were coded
             in_parallel(self.replace_in_block, blocks, self.threads)
         contents = in_parallel(self.content, self.tiles, self.threads)
-        header = dataclasses.replace(self.header, post_filter=self.post_filter())
+        header = dataclasses.replace(self.header, post_filter=self.post_filter(blocks))
         return format.write(header, contents, self.picture.metadata)
 
-    def post_filter(self) -> bytes:
+    def post_filter(self, blocks: list[Area]) -> bytes:
         """What filters the tiles that are stored as latents, where that pays."""
-        evidence = [found for tile, found in self.evidence.items() if self.contents[tile].method == LATENTS]
+        evidence = [self.evidence[block] for block in blocks if block in self.evidence]
         if not evidence:
             return b""
-        return fitted(evidence, self.model.error_weight(self.header.quality / format.MAX_QUALITY) / 3)
+        weight = self.model.error_weight(self.header.quality / format.MAX_QUALITY) / 3
+        return fitted(Evidence.sum(evidence), weight)
 
 
 def without_hidden_colours(picture: Picture) -> Picture:

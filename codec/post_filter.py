@@ -1,9 +1,9 @@
 """A filter over what the synthesis gives, fitted to the one picture: an adaptive Wiener filter.
 
-The synthesis is the best on average; of one picture, with its own sharpness, noise and colours, a linear filter
-makes up for part of what it missed, as the adaptive loop filter of VVC does (Tsai et al. 2013). Model files hold a
-space of such filters, learned from what was left to filter in training pictures; a file holds whole numbers, a
-filter's coordinates in that space, in 5 to 30 bytes.
+The synthesis is the best on average; of one picture, with its own sharpness, noise and colours, a filter makes up
+for part of what it missed, as the adaptive loop filter of VVC does (Tsai et al. 2013; Taquet et al. 2019 for clipped
+differences). Model files hold a space of such filters, learned from what was left to
+filter in training pictures; a file holds whole numbers, a filter's coordinates in that space, in 5 to 30 bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ RADIUS = 2
 SIDE = 2 * RADIUS + 1
 AROUND = [(down, right) for down in range(RADIUS + 1) for right in range(-RADIUS, RADIUS + 1) if (down, right) > (0, 0)]
 """Half of the places around a pixel; filters have no phase, so the opposite ones weigh the same."""
+CLIPPED = [(0, 1), (1, 0), (0, 2), (2, 0)]
+SMALL = 0.03
+"""Differences to the ``CLIPPED`` of these places count once more, clipped to this: filters tell grain from edges."""
+BY_TONE = CLIPPED[:2]
+"""And those to these, times the pixel's own tone."""
+NONLINEAR = len(CLIPPED) + len(BY_TONE) + 2
+"""What a filter sees of each colour that no convolution gives."""
 _EXPONENT_BITS = 4
 _LARGEST = 63
 """Coordinates are integers up to this, in steps of ``2**-exponent``."""
 _SAMPLES = 1 << 17
-"""About so many pixels of a tile say what its filter should be: whole rows, an odd number of rows apart, because the
-synthesis errs differently at each of the 8 rows that it makes at once."""
+"""About so many pixels of a picture, of a large one more, say what its filter should be."""
+_FARTHEST_ROWS = 15
 _MAX_CHANGES = 200
 _HIGH_RATE_STEP = 6 / np.log(2)
 """lambda * squared error of a coordinate's step at which its rate and distortion balance, at high rates."""
@@ -40,70 +47,103 @@ class Statistics(NamedTuple):
     error: float  # the squared error without a filter
 
 
-def statistics(pixels: np.ndarray, x_hat: np.ndarray) -> Statistics:
-    """What ``pixels``, uint8 (3, H, W), and ``x_hat``, as large and in [0, 1], say; sums are scaled to all pixels.
+def row_stride(pixels: int) -> int:
+    """Of a picture of so many ``pixels``, each how manieth row to look at.
 
-    A filter weighs, for each colour in turn: the sums of what the places ``AROUND`` and those opposite are more than
-    the pixel, and the pixel less 0.5. Last, a one. Differences, being small, are exact enough in float32.
+    Odd: the synthesis errs differently at each of the 8 rows that it makes at once, and all should be seen.
+    """
+    return min(_FARTHEST_ROWS, pixels // _SAMPLES | 1)
+
+
+def statistics(pixels: np.ndarray, x_hat: np.ndarray, stride: int = 1) -> Statistics:
+    """What each ``stride``-th row of ``pixels``, uint8 (3, H, W), and ``x_hat``, as large, say, scaled to all rows.
+
+    A filter sees ``x_hat`` within [0, 1]. It weighs, for each colour in turn: the sums of what the places ``AROUND``
+    and those opposite are more than the pixel; the tone, which is the pixel less 0.5; the sums of ``CLIPPED``
+    differences; those of ``BY_TONE``, times the tone; and the tone's square and cube. Last, a one. Differences, being
+    small, are exact enough in float32.
     """
     _, height, width = pixels.shape
-    stride = height * width // _SAMPLES | 1
     padded = np.pad(x_hat, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)), mode="edge")
+    padded.clip(0, 1, out=padded)
 
     def seen(down: int, right: int) -> np.ndarray:
         top, left = RADIUS + down, RADIUS + right
         return padded[:, top : top + height : stride, left : left + width]
 
+    def clipped(down: int, right: int) -> np.ndarray:
+        difference = seen(down, right) - middle
+        return difference.clip(-SMALL, SMALL, out=difference)
+
     middle = seen(0, 0)
-    twice = 2 * middle
+    twice, tone = 2 * middle, middle - np.float32(0.5)
     weighed = np.ones((FILTER_WEIGHTS, middle[0].size), np.float32)
-    by_colour = weighed[:-1].reshape(3, len(AROUND) + 1, *middle.shape[1:])
-    for place, (down, right) in enumerate(AROUND):
-        np.add(seen(down, right), seen(-down, -right), out=by_colour[:, place])
-        by_colour[:, place] -= twice
-    np.subtract(middle, 0.5, out=by_colour[:, -1])
+    by_colour = weighed[:-1].reshape(3, len(AROUND) + 1 + NONLINEAR, *middle.shape[1:])
+    places = iter(by_colour.swapaxes(0, 1))
+    pairs = {}
+    for down, right in AROUND:
+        pairs[down, right] = np.add(seen(down, right), seen(-down, -right), out=next(places))
+        pairs[down, right] -= twice
+    next(places)[:] = tone
+    for down, right in CLIPPED:
+        np.add(clipped(down, right), clipped(-down, -right), out=next(places))
+    for place in BY_TONE:
+        np.multiply(pairs[place], tone, out=next(places))
+    square = np.multiply(tone, tone, out=next(places))
+    np.multiply(square, tone, out=next(places))
     missing = (pixels[:, ::stride] / np.float32(255) - middle).reshape(3, -1)
     share = height * width / middle[0].size
     gram, match = ((weighed @ a.T).astype(np.float64) * share for a in (weighed, missing))
     return Statistics(gram, match, float(np.square(missing).sum()) * share)
 
 
-def kernel_of(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The convolution (3, 3, SIDE, SIDE) and offset (3,), float32, that weights (3, FILTER_WEIGHTS) stand for."""
+class Taps(NamedTuple):
+    """What a filter's graph takes, float32."""
+
+    taps: np.ndarray  # (3, 3, SIDE, SIDE): a convolution of x_hat, whose result is added to it
+    nonlinear: np.ndarray  # (3, 3 * NONLINEAR, 1, 1): weights of the rest; the colours of each side by side
+    offset: np.ndarray  # (3,): added as well
+
+
+def taps_of(weights: np.ndarray) -> Taps:
+    """What weights (3, FILTER_WEIGHTS) stand for."""
     by_colour = weights[:, :-1].reshape(3, 3, -1)
-    kernel = np.zeros((3, 3, SIDE, SIDE))
+    tone = by_colour[..., len(AROUND)]
+    taps = np.zeros((3, 3, SIDE, SIDE))
     for place, (down, right) in enumerate(AROUND):
         for sign in (1, -1):
-            kernel[..., RADIUS + sign * down, RADIUS + sign * right] = by_colour[..., place]
-    kernel[..., RADIUS, RADIUS] = by_colour[..., -1] - kernel.sum(axis=(2, 3))
-    offset = weights[:, -1] - 0.5 * by_colour[..., -1].sum(axis=1)
-    return kernel.astype(np.float32), offset.astype(np.float32)
+            taps[..., RADIUS + sign * down, RADIUS + sign * right] = by_colour[..., place]
+    taps[..., RADIUS, RADIUS] = tone - taps.sum(axis=(2, 3))
+    nonlinear = by_colour[..., -NONLINEAR:].transpose(0, 2, 1).reshape(3, -1, 1, 1)
+    offset = weights[:, -1] - 0.5 * tone.sum(axis=1)
+    return Taps(*(np.ascontiguousarray(part, np.float32) for part in (taps, nonlinear, offset)))
 
 
 class Evidence(NamedTuple):
-    """``Statistics`` by the coordinates of a model's K filters: small enough to keep one for each tile."""
+    """``Statistics`` by the coordinates of a model's K filters."""
 
     gram: np.ndarray  # (K, K)
     match: np.ndarray  # (K,)
 
     @classmethod
-    def of(cls, filters: np.ndarray, pixels: np.ndarray, x_hat: np.ndarray) -> Evidence:
-        """For ``filters`` (K, 3, FILTER_WEIGHTS); the rest as for ``statistics``."""
-        found = statistics(pixels, x_hat)
+    def of(cls, filters: np.ndarray, found: Statistics) -> Evidence:
+        """Of ``found``, for ``filters`` (K, 3, FILTER_WEIGHTS)."""
         gram = np.tensordot(filters @ found.gram, filters, axes=([1, 2], [1, 2]))
         return cls(gram, np.tensordot(filters, found.match.T, axes=2))
 
+    @classmethod
+    def sum(cls, parts: list[Evidence]) -> Evidence:
+        """What several parts, at least one, say together."""
+        return cls(*(np.sum(sums, axis=0) for sums in zip(*parts, strict=True)))
 
-def fitted(evidence: list[Evidence], weight: float) -> bytes:
+
+def fitted(evidence: Evidence, weight: float) -> bytes:
     """The bytes of the filter that saves most, its own bits counted; none when it does not pay.
 
     ``weight`` is lambda, in bits for each unit of squared error. Coordinates are changed one at a time, the one
     that saves most first, as in matching pursuit (Mallat, Zhang 1993).
     """
-    if not evidence:
-        return b""
-    gram = weight * np.sum([part.gram for part in evidence], axis=0)
-    match = weight * np.sum([part.match for part in evidence], axis=0)
+    gram, match = (weight * part for part in evidence)
     curve = np.diag(gram)
     typical = float(np.median(curve))
     if not (np.isfinite(gram).all() and np.isfinite(match).all()) or typical <= 0:
@@ -174,11 +214,11 @@ class PostFilter:
             raise FormatError("the file has a post-filter, of which its model holds none")
         exponent, coordinates = unpack(self.packed, len(filters))
         # In float64, and rounded once: the same on every machine.
-        self._taps, self._offset = kernel_of(np.tensordot(coordinates * 2.0**-exponent, filters, axes=1))
+        self._taps = taps_of(np.tensordot(coordinates * 2.0**-exponent, filters, axes=1))
 
     def __call__(self, x_hat: np.ndarray) -> np.ndarray:
         """``x_hat`` (3, H, W) filtered, its outermost pixels repeated beyond its edges."""
-        found = self.engine.run(POST_FILTER, x_hat=x_hat[None], taps=self._taps, offset=self._offset)[0][0]
+        found = self.engine.run(POST_FILTER, x_hat=x_hat[None], **self._taps._asdict())[0][0]
         if found.shape != x_hat.shape:
             raise FormatError("the model's post-filter changes the size of pictures")
         return found
