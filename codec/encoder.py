@@ -16,7 +16,7 @@ from codec.engine import Engine
 from codec.latents import encode_latents
 from codec.model_file import Model
 from codec.pictures import Picture
-from codec.post_filter import Evidence, fitted, row_stride, statistics
+from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
 from codec.refine import Refiner, refiner_for
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
@@ -42,7 +42,8 @@ class _Encoder:
         self.tile_cells = self.header.tile_size // CELL
         self.tiles = list(self.cells.divided(self.tile_cells))
         self.contents: dict[Area, TileContent] = {}
-        self.evidence: dict[Area, Evidence] = {}
+        self.evidence: dict[Area, Evidence | None] = {}
+        self.refined: dict[Area, np.ndarray] = {}
         self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
 
     def block_pixels(self, cells: Area) -> np.ndarray:
@@ -80,17 +81,42 @@ class _Encoder:
         if self.refiner is None:
             self.encode_tiles(coded, y)
             return
+        rounds = self.refiner.rounds
+        self.refine_block(block, coded, y, rounds[0], is_last=len(rounds) == 1)
+
+    def refine_again(self, block: Area, iterations: int, post_filter: PostFilter | None) -> None:
+        """Refine a block, whose tiles are coded, for a decoder with a post-filter."""
+        coded = {tile: tile.within(block) for tile in self.latent_tiles(block)}
+        if coded:
+            self.refine_block(block, coded, self.refined.pop(block), iterations, is_last=True, post_filter=post_filter)
+
+    def refine_block(
+        self,
+        block: Area,
+        coded: dict[Area, tuple[slice, slice]],
+        y: np.ndarray,
+        iterations: int,
+        *,
+        is_last: bool,
+        post_filter: PostFilter | None = None,
+    ) -> None:
+        """Code tiles, whose rows and columns of ``y`` are given, and note what they want of a post-filter."""
         pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
-        y, x_hat = self.refiner.refine(pixels, y, list(coded.values()))
+        y, x_hat, filtered = self.refiner.refine(pixels, y, list(coded.values()), iterations, post_filter)
         with ThreadPoolExecutor(1) as pool:
             evidence = pool.submit(self.evidence_of, block, list(coded), x_hat)
-            decoded = pool.submit(levels_of, x_hat)
+            decoded = pool.submit(levels_of, filtered)  # after that: it overwrites what it gets
             self.encode_tiles(coded, y)
-            if self.fallback:
+            if not is_last:
+                self.refined[block] = y
+            elif self.fallback:
                 self.replace_tiles(block, list(coded), decoded)
-        kept = [found for tile, found in evidence.result().items() if self.contents[tile].method == LATENTS]
-        if kept:
-            self.evidence[block] = Evidence.sum(kept)
+        kept = [evidence.result()[tile] for tile in self.latent_tiles(block) if tile in evidence.result()]
+        self.evidence[block] = Evidence.sum(kept) if kept else None
+
+    def latent_tiles(self, block: Area) -> list[Area]:
+        """Those of a block's tiles that are stored as latents."""
+        return [tile for tile in block.divided(self.tile_cells) if self.contents[tile].method == LATENTS]
 
     def encode_tiles(self, coded: dict[Area, tuple[slice, slice]], y: np.ndarray) -> None:
         """Code tiles, whose rows and columns of ``y`` are given."""
@@ -115,7 +141,7 @@ class _Encoder:
 
     def replace_in_block(self, block: Area) -> None:
         """Store the tiles of a block that WebP codes better as WebP."""
-        coded = [tile for tile in block.divided(self.tile_cells) if self.contents[tile].method == LATENTS]
+        coded = self.latent_tiles(block)
         if not coded:
             return
         # WebP works on one core while the synthesis, which scales badly over threads, takes the others.
@@ -155,6 +181,11 @@ class _Encoder:
         """The bytes of the file."""
         blocks = list(self.cells.divided(block_size(self.tile_cells)))
         in_parallel(self.encode_block, blocks, self.threads)
+        for iterations in self.refiner.rounds[1:] if self.refiner else ():
+            packed = self.post_filter(blocks)
+            post_filter = PostFilter(self.engine, self.model, packed) if packed else None
+            again = partial(self.refine_again, iterations=iterations, post_filter=post_filter)
+            in_parallel(again, blocks, self.threads)
         if self.fallback and self.refiner is None:  # else blocks were settled as they were coded
             in_parallel(self.replace_in_block, blocks, self.threads)
         contents = in_parallel(self.content, self.tiles, self.threads)
@@ -163,7 +194,7 @@ class _Encoder:
 
     def post_filter(self, blocks: list[Area]) -> bytes:
         """What filters the tiles that are stored as latents, where that pays."""
-        evidence = [self.evidence[block] for block in blocks if block in self.evidence]
+        evidence = [found for found in map(self.evidence.get, blocks) if found]
         if not evidence:
             return b""
         weight = self.model.error_weight(self.header.quality / format.MAX_QUALITY) / 3

@@ -20,6 +20,7 @@ from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
 from codec.model_file import GRADIENT, Model
+from codec.post_filter import PostFilter
 from codec.tables import HYPER_MAX
 from codec.tiles import CELL
 
@@ -59,7 +60,8 @@ class _Coded(NamedTuple):
     decoded: np.ndarray  # as y; zero outside the tiles
     symbols: np.ndarray  # as y: integers
     scale_index: np.ndarray  # as y: integers
-    x_hat: np.ndarray  # (3, 16h, 16w): what a decoder makes of it, without the block's neighbours
+    x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of it, without the block's neighbours
+    filtered: np.ndarray  # as x_hat: what the post-filter makes of that
     slope: np.ndarray  # as y: bits a step that lambda * squared error rises
     hyper_bits: float
 
@@ -77,45 +79,59 @@ class Refiner:
         self._weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
         self._symbol_bits, self._hyper_bits = _bits(self.model)
 
+    @property
+    def rounds(self) -> list[int]:
+        """Iterations for each round of refining a picture: for the second, the first has shown its post-filter."""
+        has_second = self.iterations > 1 and self.model.post_filters is not None
+        return [1, self.iterations - 1] if has_second else [self.iterations]
+
     def refine(
-        self, pixels: np.ndarray, y: np.ndarray, tiles: list[tuple[slice, slice]]
-    ) -> tuple[np.ndarray, np.ndarray]:
+        self,
+        pixels: np.ndarray,
+        y: np.ndarray,
+        tiles: list[tuple[slice, slice]],
+        iterations: int,
+        post_filter: PostFilter | None = None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Latents (M, h, w) float that code a block at less rate and distortion than ``y`` does, or ``y``.
 
-        Also x_hat (3, 16h, 16w), about what a decoder will make of them.
+        Also x_hat (3, 16h, 16w), about what the synthesis will make of them, and that filtered.
 
         Args:
             pixels: the block's, uint8 (3, H, W); what lies beyond them, up to (16h, 16w), does not count.
             y: (M, h, w) float, in quantisation steps.
             tiles: rows and columns of ``y`` that are coded, each tile on its own.
+            post_filter: what decoders are taken to use.
         """
         _, height, width = pixels.shape
         beyond = [(0, CELL * cells - side) for cells, side in zip(y.shape[1:], (height, width), strict=True)]
         x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
         weight = np.pad(np.full((1, height, width), self._weight, np.float32), ((0, 0), *beyond))
         rng = np.random.default_rng(0)
-        best = self._code(x, weight, y, tiles)
+        best = self._code(x, weight, y, tiles, post_filter)
         reach = 1.0
         if self.iterations == 1:  # to make sure would take as long again
             moved, promise = self._moved(best, reach, rng)
             if promise < CREDIBLE:
-                return moved, best.x_hat
+                return moved, best.x_hat, best.filtered
         current, cost = best, self._cost(best, x, weight)
         least = cost
-        for _ in range(self.iterations):
-            found = self._code(x, weight, self._moved(current, reach, rng)[0], tiles)
+        for _ in range(iterations):
+            # The filter changes little and slowly: what it adds is taken from what the synthesis should make.
+            target = x - (current.filtered - current.x_hat)
+            found = self._code(target, weight, self._moved(current, reach, rng)[0], tiles, post_filter)
             before, cost = cost, self._cost(found, x, weight)
             reach *= LONGER if cost < before else SHORTER
             reach = reach if reach >= LEAST_REACH else NEW_REACH
             if cost < least:
                 best, least = found, cost
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
-        return best.y, best.x_hat
+        return best.y, best.x_hat, best.filtered
 
     def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
         """Bits, and lambda * squared error."""
         bits = self._symbol_bits[coded.scale_index, np.abs(coded.symbols).clip(max=_LARGEST)]
-        return coded.hyper_bits + float(bits.sum()) + float((weight * np.square(coded.x_hat - x)).sum())
+        return coded.hyper_bits + float(bits.sum()) + float((weight * np.square(coded.filtered - x)).sum())
 
     def _moved(self, coded: _Coded, reach: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
         """Latents whose symbols are one more or less, where that seems to gain; and how much, as a share of bits."""
@@ -133,7 +149,14 @@ class Refiner:
         promise = float((changes[1] - changes.min(axis=0)).sum() / max(1.0, bits[1].sum()))
         return coded.y.clip(wanted - CELL_SHARE, wanted + CELL_SHARE), promise
 
-    def _code(self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: list[tuple[slice, slice]]) -> _Coded:
+    def _code(
+        self,
+        x: np.ndarray,
+        weight: np.ndarray,
+        y: np.ndarray,
+        tiles: list[tuple[slice, slice]],
+        post_filter: PostFilter | None,
+    ) -> _Coded:
         decoded = np.zeros_like(y)
         symbols, scale_index = np.zeros(y.shape, np.int32), np.zeros(y.shape, np.int64)
         hyper_bits = 0.0
@@ -148,7 +171,8 @@ class Refiner:
         if [array.shape for array in found] != [(1, *x.shape), (1, *y.shape)] or not np.isfinite(found[1]).all():
             raise FormatError("the model's gradient does not fit its synthesis")
         x_hat, slope = (array[0] for array in found)
-        return _Coded(y, decoded, symbols, scale_index, x_hat, slope, hyper_bits)
+        filtered = x_hat if post_filter is None else post_filter(x_hat)
+        return _Coded(y, decoded, symbols, scale_index, x_hat, filtered, slope, hyper_bits)
 
     def _code_tile(self, y: np.ndarray, symbols: np.ndarray, scale_index: np.ndarray) -> tuple[np.ndarray, float]:
         """A tile's decoded latents in steps, and the bits of its hyper-latents; fills the arrays of the rest."""
