@@ -32,7 +32,7 @@ latents are refined. Protocol buffers merge when they are joined."""
 POST_FILTER = "post_filter"
 """And a graph that filters decoded pictures, by weights that are sums of the "post_filters" in the tables."""
 OPTIONAL = {GRADIENT, POST_FILTER}
-FILTER_WEIGHTS = 64
+FILTER_WEIGHTS = 70
 """What a post-filter has for each colour that it gives; ``post_filter.py`` says what they weigh."""
 FILTER_UNIT = 2.0**-10
 """The tables hold those weights as integers, in this unit."""

@@ -25,8 +25,8 @@ CLIPPED = [(0, 1), (1, 0), (0, 2), (2, 0)]
 SMALL = 0.03
 """Differences to the ``CLIPPED`` of these places count once more, clipped to this: filters tell grain from edges."""
 BY_TONE = CLIPPED[:2]
-"""And those to these, times the pixel's own tone."""
-NONLINEAR = len(CLIPPED) + len(BY_TONE) + 2
+"""And those to these, times the pixel's own tone, and times its square."""
+NONLINEAR = len(CLIPPED) + 2 * len(BY_TONE) + 2
 """What a filter sees of each colour that no convolution gives."""
 _EXPONENT_BITS = 4
 _LARGEST = 63
@@ -60,8 +60,8 @@ def statistics(pixels: np.ndarray, x_hat: np.ndarray, stride: int = 1) -> Statis
 
     A filter sees ``x_hat`` within [0, 1]. It weighs, for each colour in turn: the sums of what the places ``AROUND``
     and those opposite are more than the pixel; the tone, which is the pixel less 0.5; the sums of ``CLIPPED``
-    differences; those of ``BY_TONE``, times the tone; and the tone's square and cube. Last, a one. Differences, being
-    small, are exact enough in float32.
+    differences; those of ``BY_TONE``, times the tone, then times its square; and the tone's square and cube. Last, a
+    one. Differences, being small, are exact enough in float32.
     """
     _, height, width = pixels.shape
     padded = np.pad(x_hat, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)), mode="edge")
@@ -87,9 +87,12 @@ def statistics(pixels: np.ndarray, x_hat: np.ndarray, stride: int = 1) -> Statis
     next(places)[:] = tone
     for down, right in CLIPPED:
         np.add(clipped(down, right), clipped(-down, -right), out=next(places))
+    square = tone * tone
     for place in BY_TONE:
         np.multiply(pairs[place], tone, out=next(places))
-    square = np.multiply(tone, tone, out=next(places))
+    for place in BY_TONE:
+        np.multiply(pairs[place], square, out=next(places))
+    next(places)[:] = square
     np.multiply(square, tone, out=next(places))
     missing = (pixels[:, ::stride] / np.float32(255) - middle).reshape(3, -1)
     share = height * width / middle[0].size

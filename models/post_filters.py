@@ -90,9 +90,11 @@ def post_filter_graph() -> bytes:
     tone = add("Sub", inside, constant(0.5))
     square = add("Mul", tone, tone)
     sides = {place: [difference(*place), difference(*(-step for step in place))] for place in CLIPPED}
+    pairs = [add("Add", *sides[place]) for place in BY_TONE]
     seen = [
         *(add("Add", *map(clipped, sides[place])) for place in CLIPPED),
-        *(add("Mul", add("Add", *sides[place]), tone) for place in BY_TONE),
+        *(add("Mul", pair, tone) for pair in pairs),
+        *(add("Mul", pair, square) for pair in pairs),
         square,
         add("Mul", square, tone),
     ]

@@ -54,6 +54,8 @@ def filtered_by(weights, x_hat):
         *(pair(*place, limit=0.03) for place in ((0, 1), (1, 0), (0, 2), (2, 0))),
         pair(0, 1) * tone,
         pair(1, 0) * tone,
+        pair(0, 1) * tone**2,
+        pair(1, 0) * tone**2,
         tone**2,
         tone**3,
     ]
