@@ -2,8 +2,8 @@
 
 The synthesis is the best on average; of one picture, with its own sharpness, noise and colours, a filter makes up
 for part of what it missed, as the adaptive loop filter of VVC does (Tsai et al. 2013; Taquet et al. 2019 for clipped
-differences). Model files hold a space of such filters, learned from what was left to
-filter in training pictures; a file holds whole numbers, a filter's coordinates in that space, in 5 to 30 bytes.
+differences). Model files hold a space of such filters, learned from what was left to filter in training pictures; a
+file holds whole numbers, a filter's coordinates in that space, in some 20 to 60 bytes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Statistics(NamedTuple):
 
 
 def row_stride(pixels: int) -> int:
-    """Of a picture of so many ``pixels``, each how manieth row to look at.
+    """How many rows apart those are that say what the filter of a picture of so many ``pixels`` should be.
 
     Odd: the synthesis errs differently at each of the 8 rows that it makes at once, and all should be seen.
     """
