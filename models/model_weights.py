@@ -16,7 +16,7 @@ import torch
 from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor
 
-from codec.model_file import Model
+from codec.model_file import GRAPHS, Model
 from codec.range_coder import Table
 from codec.tables import HYPER_MAX
 from models.architecture import BLOCK_COUNTS, Architecture
@@ -66,7 +66,7 @@ def load_model_weights(model: CompressionModel, file: Model) -> None:
     if file.codebook is not None:
         raise ValueError("a vector-quantised model's weights cannot be read back from its model file")
     state = model.state_dict()
-    found = {name: value for graph, data in file.graphs.items() for name, value in _parameters(graph, data)}
+    found = {name: value for graph in GRAPHS for name, value in _parameters(graph, file.graphs[graph])}
     for name, module in model.named_modules():
         if isinstance(module, IntegerConv2d) and f"{name}.weight" in found:
             found[f"{name}.weight"] = found[f"{name}.weight"] * 2.0 ** (module.in_shift - module.out_shift)
