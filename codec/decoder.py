@@ -19,8 +19,6 @@ from codec.tile_content import LATENTS, TileContent, unpack
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap, run_with_halo
 
 MAX_PIXELS = 1 << 28
-
-
 FILTER_HALO = 1
 """Cells around a block that its post-filter looks into."""
 

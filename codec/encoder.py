@@ -25,6 +25,9 @@ SMALL_TILES_FROM = 1 << 22
 """Pictures of more pixels are coded in tiles of 256 pixels, so that a region of them costs little to decode;
 smaller ones in tiles of 1024, which cost the fewest bytes."""
 
+Coded = dict[Area, tuple[slice, slice]]
+"""Tiles of a block that are coded, and their rows and columns of its latents."""
+
 
 @dataclass
 class _Encoder:
@@ -43,7 +46,7 @@ class _Encoder:
         self.tiles = list(self.cells.divided(self.tile_cells))
         self.contents: dict[Area, TileContent] = {}
         self.evidence: dict[Area, Evidence | None] = {}
-        self.refined: dict[Area, np.ndarray] = {}
+        self.refined: dict[Area, tuple[Coded, np.ndarray]] = {}  # what waits for its second round
         self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
 
     def block_pixels(self, cells: Area) -> np.ndarray:
@@ -81,45 +84,42 @@ class _Encoder:
         if self.refiner is None:
             self.encode_tiles(coded, y)
             return
-        rounds = self.refiner.rounds
-        self.refine_block(block, coded, y, rounds[0], is_last=len(rounds) == 1)
+        first, *more = self.refiner.rounds
+        if not more:
+            self.settle_block(block, coded, y, first)
+            return
+        y, x_hat, _ = self.refine(block, coded, y, first)
+        self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), x_hat).values()))
+        self.refined[block] = coded, y
 
-    def refine_again(self, block: Area, iterations: int, post_filter: PostFilter | None) -> None:
-        """Refine a block, whose tiles are coded, for a decoder with a post-filter."""
-        coded = {tile: tile.within(block) for tile in self.latent_tiles(block)}
-        if coded:
-            self.refine_block(block, coded, self.refined.pop(block), iterations, is_last=True, post_filter=post_filter)
-
-    def refine_block(
-        self,
-        block: Area,
-        coded: dict[Area, tuple[slice, slice]],
-        y: np.ndarray,
-        iterations: int,
-        *,
-        is_last: bool,
-        post_filter: PostFilter | None = None,
-    ) -> None:
-        """Code tiles, whose rows and columns of ``y`` are given, and note what they want of a post-filter."""
+    def refine(
+        self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As the refiner, for the tiles ``coded`` of a block."""
         pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
-        y, x_hat, filtered = self.refiner.refine(pixels, y, list(coded.values()), iterations, post_filter)
+        return self.refiner.refine(pixels, y, list(coded.values()), iterations, post_filter)
+
+    def settle_block(
+        self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
+    ) -> None:
+        """Refine and code tiles, and note what those that stay latents want of a post-filter."""
+        y, x_hat, filtered = self.refine(block, coded, y, iterations, post_filter)
         with ThreadPoolExecutor(1) as pool:
             evidence = pool.submit(self.evidence_of, block, list(coded), x_hat)
             decoded = pool.submit(levels_of, filtered)  # after that: it overwrites what it gets
             self.encode_tiles(coded, y)
-            if not is_last:
-                self.refined[block] = y
-            elif self.fallback:
+            if self.fallback:
                 self.replace_tiles(block, list(coded), decoded)
-        kept = [evidence.result()[tile] for tile in self.latent_tiles(block) if tile in evidence.result()]
+        found = evidence.result()
+        kept = [found[tile] for tile in self.latent_tiles(block) if tile in found]
         self.evidence[block] = Evidence.sum(kept) if kept else None
 
     def latent_tiles(self, block: Area) -> list[Area]:
         """Those of a block's tiles that are stored as latents."""
         return [tile for tile in block.divided(self.tile_cells) if self.contents[tile].method == LATENTS]
 
-    def encode_tiles(self, coded: dict[Area, tuple[slice, slice]], y: np.ndarray) -> None:
-        """Code tiles, whose rows and columns of ``y`` are given."""
+    def encode_tiles(self, coded: Coded, y: np.ndarray) -> None:
+        """Code the latents ``y`` of tiles."""
         for tile, (rows, columns) in coded.items():
             stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
             self.contents[tile] = TileContent(LATENTS, stream)
@@ -181,11 +181,15 @@ class _Encoder:
         """The bytes of the file."""
         blocks = list(self.cells.divided(block_size(self.tile_cells)))
         in_parallel(self.encode_block, blocks, self.threads)
-        for iterations in self.refiner.rounds[1:] if self.refiner else ():
+        if self.refined:
             packed = self.post_filter(blocks)
             post_filter = PostFilter(self.engine, self.model, packed) if packed else None
-            again = partial(self.refine_again, iterations=iterations, post_filter=post_filter)
-            in_parallel(again, blocks, self.threads)
+            iterations = self.refiner.rounds[1]
+
+            def settle(block: Area) -> None:
+                self.settle_block(block, *self.refined.pop(block), iterations, post_filter)
+
+            in_parallel(settle, list(self.refined), self.threads)
         if self.fallback and self.refiner is None:  # else blocks were settled as they were coded
             in_parallel(self.replace_in_block, blocks, self.threads)
         contents = in_parallel(self.content, self.tiles, self.threads)
@@ -197,8 +201,7 @@ class _Encoder:
         evidence = [found for found in map(self.evidence.get, blocks) if found]
         if not evidence:
             return b""
-        weight = self.model.error_weight(self.header.quality / format.MAX_QUALITY) / 3
-        return fitted(Evidence.sum(evidence), weight)
+        return fitted(Evidence.sum(evidence), self.refiner.weight)
 
 
 def without_hidden_colours(picture: Picture) -> Picture:

@@ -68,7 +68,10 @@ class _Coded(NamedTuple):
 
 @dataclass
 class Refiner:
-    """Refines latents of ``model`` at ``quality`` (in hundredths) in so many ``iterations``."""
+    """Refines latents of ``model`` at ``quality`` (in hundredths) in so many ``iterations``.
+
+    ``weight`` is lambda, in bits for each unit of squared error of a colour of a pixel, in [0, 1].
+    """
 
     engine: Engine
     model: Model
@@ -76,7 +79,7 @@ class Refiner:
     iterations: int
 
     def __post_init__(self) -> None:
-        self._weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
+        self.weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
         self._symbol_bits, self._hyper_bits = _bits(self.model)
 
     @property
@@ -106,7 +109,7 @@ class Refiner:
         _, height, width = pixels.shape
         beyond = [(0, CELL * cells - side) for cells, side in zip(y.shape[1:], (height, width), strict=True)]
         x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
-        weight = np.pad(np.full((1, height, width), self._weight, np.float32), ((0, 0), *beyond))
+        weight = np.pad(np.full((1, height, width), self.weight, np.float32), ((0, 0), *beyond))
         rng = np.random.default_rng(0)
         best = self._code(x, weight, y, tiles, post_filter)
         reach = 1.0

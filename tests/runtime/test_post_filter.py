@@ -1,6 +1,5 @@
 """The filter that a file holds for its own picture: how it is coded, fitted, applied, and checked."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -9,6 +8,7 @@ from conftest import made_picture
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.fuzz import with_header
 from codec import Codec, encoder, format
 from codec.errors import FormatError
 from codec.metrics import psnr
@@ -111,23 +111,11 @@ def test_nothing_that_is_not_finite_gives_a_filter(filtered):
     assert fitted(Evidence.of(filters, statistics(np.zeros(broken.shape, np.uint8), broken)), 1e4) == b""
 
 
-def without_filter(data):
-    reader = format.reader(data)
-    header = dataclasses.replace(reader.header, post_filter=b"")
-    return format.write(header, [reader.tile(i) for i in range(header.tiles)], reader.metadata())
-
-
-def with_filter(data, post_filter):
-    reader = format.reader(data)
-    header = dataclasses.replace(reader.header, post_filter=post_filter)
-    return format.write(header, [reader.tile(i) for i in range(header.tiles)])
-
-
 @pytest.mark.parametrize("shape", [(100, 70), (33, 50)])
 def test_pictures_come_closer_by_their_filter_and_latents_stay(filtered, shape):
     pixels = made_picture(*shape)
     data = filtered.encode(pixels, 60, fallback=False)
-    bare = without_filter(data)
+    bare = with_header(data, post_filter=b"")
     assert len(bare) < len(data) <= len(bare) + 64
     assert np.array_equal(filtered.decode_latents(data)[1], filtered.decode_latents(bare)[1])
     assert psnr(pixels, np.asarray(filtered.decode(data))) > psnr(pixels, np.asarray(filtered.decode(bare))) + 1
@@ -168,13 +156,13 @@ def test_limits_hold_with_a_filter(filtered):
 def test_filters_that_the_model_cannot_have_are_one_clear_error(filtered, post_filter):
     data = filtered.encode(made_picture(40, 40), 60, effort=1)
     with pytest.raises(FormatError, match="post-filter"):
-        filtered.decode(with_filter(data, post_filter))
+        filtered.decode(with_header(data, post_filter=post_filter))
 
 
 def test_a_filter_for_a_model_without_any_is_one_clear_error(tiny):
     data = tiny.encode(made_picture(40, 40), 60)
     with pytest.raises(FormatError, match="post-filter"):
-        tiny.decode(with_filter(data, b"\x00"))
+        tiny.decode(with_header(data, post_filter=b"\x00"))
 
 
 def changed(model, filters=None, graph=None):
