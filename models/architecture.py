@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-BLOCK_COUNTS = ("analysis_blocks8", "analysis_blocks16", "synthesis_blocks8", "synthesis_blocks16")
+BLOCK_COUNTS = ("analysis_blocks8", "analysis_blocks16", "synthesis_blocks8", "synthesis_blocks16", "context_blocks")
 """What a model can have more of than the one that its training starts from."""
 
 
@@ -28,13 +28,15 @@ class Architecture:
     hyper_width: int = 192
     parameter_width: int = 192
     context_width: int = 192
+    context_blocks: int = 0
     anchors: int = 9
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if type(value) is not int or not 1 <= value <= 4096:
-                raise ValueError(f"architecture: {field.name} must be an integer from 1 to 4096, not {value!r}")
+            least = 0 if field.name == "context_blocks" else 1
+            if type(value) is not int or not least <= value <= 4096:
+                raise ValueError(f"architecture: {field.name} must be an integer from {least} to 4096, not {value!r}")
         if self.latents % 16:
             raise ValueError(f"architecture: latents must be a multiple of 16, not {self.latents}")
 

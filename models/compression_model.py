@@ -10,13 +10,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor, nn
 from torch.nn import functional
 
 from codec.tables import HYPER_MAX, MEAN_SHIFT, STEPS
 from models.architecture import Architecture
-from models.entropy import ContextStep, HyperSynthesis, ScaleLikelihood, quality_level, step_masks
+from models.entropy import ContextStep, HyperPrior, HyperSynthesis, ScaleLikelihood, quality_level, step_masks
 from models.layers import QualityScale
 from models.quantize import make_quantizer, ste_round
 from models.transforms import Analysis, HyperAnalysis, Synthesis
@@ -46,7 +45,7 @@ class CompressionModel(nn.Module):
         self.context_steps = nn.ModuleList(ContextStep(a, first=step == 0) for step in range(STEPS))
         self.gain = QualityScale(a.latents, a.anchors)
         self.inverse_gain = QualityScale(a.latents, a.anchors)
-        self.hyper_prior = EntropyBottleneck(a.hyper_latents, init_scale=2)
+        self.hyper_prior = HyperPrior(a.hyper_latents, init_scale=2)
         self.likelihood = ScaleLikelihood()
         self.quantizer = make_quantizer(quantization)
 

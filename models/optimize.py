@@ -55,9 +55,24 @@ def average_rule(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor],
     return update
 
 
-def make_average(model: CompressionModel, recipe: Recipe) -> AveragedModel:
+class MovingAverage(AveragedModel):
+    """An average of weights whose updates never wait for an accelerator, as those of its base do."""
+
+    @torch.no_grad()
+    def update_parameters(self, model: CompressionModel) -> None:
+        """Follow the weights of ``model``, and copy its buffers."""
+        averages, weights = list(self.module.parameters()), list(model.parameters())
+        if self.n_averaged == 0:
+            torch._foreach_copy_(averages, weights)
+        else:
+            self.multi_avg_fn(averages, weights, self.n_averaged)
+        torch._foreach_copy_(list(self.module.buffers()), list(model.buffers()))
+        self.n_averaged += 1
+
+
+def make_average(model: CompressionModel, recipe: Recipe) -> MovingAverage:
     """A copy of ``model`` that follows its weights' moving average."""
-    return AveragedModel(model, multi_avg_fn=average_rule(recipe.ema_decay))
+    return MovingAverage(model, multi_avg_fn=average_rule(recipe.ema_decay))
 
 
 @contextlib.contextmanager

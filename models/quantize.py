@@ -88,6 +88,11 @@ class ScalarQuantizer(nn.Module):
             raise ValueError(f"quantisation mode {mode!r} is not one of {', '.join(SCALAR_MODES)}")
         self.mode = mode
 
+    @property
+    def follows_progress(self) -> bool:
+        """Whether quantisation changes as training goes on."""
+        return self.mode == "soft_to_hard"
+
     def forward(self, y: Tensor, mean: Tensor, _scale_index: Tensor, _mask: Tensor, progress: float = 1.0) -> Quantized:
         """Quantise ``y`` around ``mean`` (same shapes); ``progress`` in [0, 1] is how far training has come."""
         residual = y - mean
@@ -113,6 +118,7 @@ class ResidualVectorQuantizer(nn.Module):
     """
 
     counts_bits = True
+    follows_progress = True
 
     def __init__(self, assignment: str, codewords: int = 256, dim: int = 4, rate_weight: float = 0.1) -> None:
         super().__init__()

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from codec.model_file import load_model
+from models.captured import CapturedGradients, compile_parts
 from models.checkpoint import load_checkpoint, save_checkpoint
 from models.compression_model import CompressionModel
 from models.data import load_folder, random_batch
@@ -58,6 +59,8 @@ class Trainer:
         self.recipe = recipe
         self.fabric = Fabric(accelerator=device, devices=1, precision=fast_precision(device))
         self.fabric.seed_everything(recipe.seed, verbose=False)
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = False  # 11 bits: sums of integers would not be exact
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.position = Position()
         model = CompressionModel(recipe.architecture, recipe.quantization)
@@ -85,7 +88,9 @@ class Trainer:
             self.position = Position(saved["step"], saved["seconds"])
             self.started_from = saved.get("started_from")
         self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
-        self.wrapped.mark_forward_method("rate_distortion")
+        self.captured: tuple[tuple, CapturedGradients] | None = None
+        if self.fabric.device.type == "cuda":
+            compile_parts(self.model)
 
     @property
     def progress(self) -> float:
@@ -129,18 +134,39 @@ class Trainer:
         count, side = (r.late_batch, r.late_crop) if self.progress >= r.late_from else (r.batch, r.crop)
         x = random_batch(self.pictures, count, side, r.downscale, self.generator)
         # One quality from each of ``count`` equal ranges: batches differ less than with independent draws.
-        quality = (torch.arange(count) + torch.rand(count, generator=self.generator)) / count
-        return x, quality.to(self.fabric.device)
+        # Drawn where they are needed: a copy would wait until an accelerator has done what it was told.
+        device = self.fabric.device
+        return x, (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
 
-    def step(self) -> tuple[Tensor, Tensor, Tensor]:
-        """One step of the optimiser: the batch's mean bpp, PSNR in dB, and loss."""
+    def step(self) -> Tensor:
+        """One step of the optimiser: the batch's mean bpp, PSNR in dB, and loss, as one tensor."""
         began = time.monotonic()
         recipe, progress = self.recipe, self.progress
-        set_exact(self.model, progress >= recipe.exact_from)
+        exact = progress >= recipe.exact_from
+        set_exact(self.model, exact)
         set_learning_rates(self.optimizer, recipe, progress)
         self.model.train()
         x, quality = self.batch()
-        bpp, mse, extra = self.wrapped.rate_distortion(x, quality, progress)
+        if x.is_cuda and not self.model.quantizer.follows_progress:
+            kind = (x.shape, exact)
+            if self.captured is None or self.captured[0] != kind:
+                self.captured = None  # its memory is needed
+                self.captured = kind, CapturedGradients(self.gradients, x, quality, self.model.parameters())
+            figures = self.captured[1](x, quality).clone()
+        else:
+            figures = self.gradients(x, quality)
+        self.optimizer.step()
+        self.average.update_parameters(self.model)
+        self.position.step += 1
+        self.position.seconds += time.monotonic() - began
+        return figures
+
+    def gradients(self, x: Tensor, quality: Tensor) -> Tensor:
+        """Leave the gradients of a batch in the parameters; returns what ``step`` does."""
+        recipe = self.recipe
+        self.optimizer.zero_grad()
+        with self.fabric.autocast():
+            bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress)
         weight = recipe.distortion_weight(quality)
         balance = (weight / recipe.distortion_weight(0.5)) ** -0.5
         loss = ((bpp + weight * 255**2 * mse) * balance).mean() + extra
@@ -148,13 +174,11 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
         )
-        if torch.isfinite(norm):
-            self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.average.update_parameters(self.model)
-        self.position.step += 1
-        self.position.seconds += time.monotonic() - began
-        return bpp.detach().mean(), -10 * torch.log10(mse.detach().clamp(min=1e-10)).mean(), loss.detach()
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(~torch.isfinite(norm), 0)
+        psnr = -10 * torch.log10(mse.detach().clamp(min=1e-10))
+        return torch.stack([bpp.detach().mean(), psnr.mean(), loss.detach()]).float()
 
 
 def fast_precision(device: str) -> str:
@@ -213,11 +237,11 @@ class Log:
 
     def restart(self) -> None:
         """Begin the next mean."""
-        self.totals, self.count, self.began = torch.zeros(3), 0, time.monotonic()
+        self.totals, self.count, self.began = 0, 0, time.monotonic()
 
-    def add(self, figures: tuple[Tensor, Tensor, Tensor]) -> None:
-        """Count one step's (bpp, PSNR, loss)."""
-        self.totals += torch.stack(figures).float().cpu()
+    def add(self, figures: Tensor) -> None:
+        """Count one step's bpp, PSNR and loss, without waiting for them."""
+        self.totals = self.totals + figures
         self.count += 1
         if self.count < LOG_EVERY:
             return

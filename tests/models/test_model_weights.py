@@ -36,12 +36,22 @@ def test_a_model_file_gives_back_the_model_that_it_was_exported_from(written):
     file = read_model(export(GOLDEN / "tiny.pt", "tiny")) if now else load_model(GOLDEN / "tiny.nicm")
     model = read_back(file)
     x = torch.from_numpy(made_picture(512, 384)).permute(2, 0, 1)[None].float() / 255
-    for quality in (0.0, 0.4, 1.0):
-        with torch.no_grad():
-            expected, found = (m(x, torch.tensor([quality])) for m in (exported, model))
-        assert torch.equal(found.y_hat, expected.y_hat)
-        assert torch.equal(found.scale_index, expected.scale_index)
-        torch.testing.assert_close(found.x_hat, expected.x_hat, atol=1e-4, rtol=0)
+    for level in (0.0, 0.4, 1.0):
+        quality = torch.tensor([level])
+
+        @torch.no_grad()
+        def parts(m, quality=quality):
+            y = exported.g_a(x, quality) * exported.gain(quality)
+            analysed = m.g_a(x, quality) * m.gain(quality), m.h_a(y)
+            hyper, _ = m.code_hyper_latents(exported.h_a(y), quality)
+            y_hat, _, scale_index, _ = m.code_latents(y, hyper, 1.0)
+            return (y_hat, scale_index), (*analysed, m.g_s(y_hat * m.inverse_gain(quality), quality))
+
+        (exact, close), (expected_exact, expected_close) = parts(model), parts(exported)
+        assert all(map(torch.equal, exact, expected_exact))
+        for a, b in zip(close, expected_close, strict=True):
+            # The float networks' weights have 12 bits in a file that was written now.
+            torch.testing.assert_close(a, b, atol=2e-3 * float(b.abs().max()) if now else 1e-4, rtol=0)
     again = frequency_tables(model)
     for name, tables in (("scale", file.scale_tables), ("hyper", file.hyper_tables)):
         for row, table in zip(again[name], tables, strict=True):

@@ -1,12 +1,13 @@
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from models.architecture import Architecture
 from models.compression_model import CompressionModel
 from models.entropy import CONTEXT_MAX, companded
 from models.integer import clip_through
 from models.layers import Block
-from models.optimize import average_rule, flushed_denormals, parameter_groups
+from models.optimize import MovingAverage, average_rule, flushed_denormals, parameter_groups
 from models.recipe import Recipe
 
 SMALL = Architecture(
@@ -41,6 +42,19 @@ def test_the_average_starts_with_the_weights_and_then_remembers():
     averages = [torch.zeros(3)]
     update(averages, [torch.ones(3)], torch.tensor(10**6))
     assert averages[0][0] == pytest.approx(0.1)
+
+
+def test_averages_follow_as_those_of_torch():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    ours, theirs = (kind(model, multi_avg_fn=average_rule(0.9)) for kind in (MovingAverage, AveragedModel))
+    for _ in range(5):
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter)
+        model(torch.randn(4, 3))
+        for average in (ours, theirs):
+            average.update_parameters(model)
+    for found, expected in zip(ours.state_dict().values(), theirs.state_dict().values(), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_a_clipped_value_is_pulled_back_but_not_pushed_out():

@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 
 import numpy as np
@@ -9,10 +10,11 @@ from PIL import Image
 from codec import Codec
 from codec.model_file import GRADIENT, read_model
 from models.checkpoint import load_checkpoint, save_checkpoint
+from models.data import load_folder
 from models.export import export, trained_model
 from models.post_filters import COUNT
 from models.recipe import RECIPES, load_recipe, recipe_from_dict
-from models.train import train
+from models.train import Trainer, train
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +67,29 @@ def test_training_starts_from_another(run_folder, tmp_path):
     other = dataclasses.replace(recipe, architecture=dataclasses.replace(recipe.architecture, latents=32))
     with pytest.raises(ValueError, match="another architecture"):
         train(data, tmp_path / "third", other, device="cpu", start_from=out / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_blocks_train_in_the_fast_precision_and_gains_in_full(precision, run_folder, monkeypatch):
+    monkeypatch.setattr("models.train.fast_precision", lambda _device: precision)
+    trainer = Trainer(load_recipe(RECIPES / "tiny.toml"), load_folder(run_folder[0])[0], "cpu", None, None)
+    seen = {}
+    for name in ("g_a.blocks8.0.depthwise", "g_s.blocks16.0.depthwise", "gain", "g_s.tail", "h_s.split"):
+        trainer.model.get_submodule(name).register_forward_hook(
+            lambda _module, _inputs, output, name=name: seen.update({name: output.dtype})
+        )
+    trainer.step()
+    fast = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+    assert {seen.pop("g_a.blocks8.0.depthwise"), seen.pop("g_s.blocks16.0.depthwise")} == {fast}
+    assert set(seen.values()) == {torch.float32} and len(seen) == 3
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")
+def test_training_on_an_accelerator_learns(run_folder, tmp_path):
+    recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), steps=200, optimizer="soap")
+    train(run_folder[0], tmp_path, recipe, device="cuda")
+    losses = [float(row["loss"]) for row in csv.DictReader((tmp_path / "log.csv").open())]
+    assert losses[-1] < 0.8 * losses[0]
 
 
 @pytest.mark.parametrize("mode", ["vq", "vq_gumbel"])
