@@ -83,11 +83,12 @@ def test_rows_of_every_phase_are_sampled(size):
     assert error == pytest.approx(np.square(rows).sum(), rel=0.15)
 
 
-def test_the_graph_filters_as_the_weights_say(filtered):
+@pytest.mark.parametrize("height", [1, 7, 64, 66, 130])
+def test_the_graph_filters_as_the_weights_say(filtered, height):
     packed = pack(3, np.array([1, -2, 0, 3]))
     weights = np.tensordot([1 / 8, -2 / 8, 0, 3 / 8], filtered.model.post_filters[:4], axes=1)
-    x_hat = np.random.default_rng(0).random((3, 7, 9)).astype(np.float32)
-    found = PostFilter(filtered._engine(filtered.model, 7, 9), filtered.model, packed)(x_hat)
+    x_hat = np.random.default_rng(0).random((3, height, 9)).astype(np.float32)
+    found = PostFilter(filtered._engine(filtered.model, height, 9), filtered.model, packed)(x_hat)
     np.testing.assert_allclose(found, filtered_by(weights, x_hat), atol=1e-4)
 
 
