@@ -175,7 +175,7 @@ class Trainer:
             self.wrapped, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
         )
         for parameter in self.model.parameters():
-            if parameter.grad is not None:
+            if parameter.grad is not None:  # on the device: asking whether the norm is finite would wait for it
                 parameter.grad.masked_fill_(~torch.isfinite(norm), 0)
         psnr = -10 * torch.log10(mse.detach().clamp(min=1e-10))
         return torch.stack([bpp.detach().mean(), psnr.mean(), loss.detach()]).float()
