@@ -174,9 +174,10 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False
         )
+        is_broken = ~torch.isfinite(norm)  # stays on the device: to ask would be to wait for it
         for parameter in self.model.parameters():
-            if parameter.grad is not None:  # on the device: asking whether the norm is finite would wait for it
-                parameter.grad.masked_fill_(~torch.isfinite(norm), 0)
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(is_broken, 0)
         psnr = -10 * torch.log10(mse.detach().clamp(min=1e-10))
         return torch.stack([bpp.detach().mean(), psnr.mean(), loss.detach()]).float()
 
