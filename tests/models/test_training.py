@@ -14,7 +14,8 @@ from models.data import load_folder
 from models.export import export, trained_model
 from models.post_filters import COUNT
 from models.recipe import RECIPES, load_recipe, recipe_from_dict
-from models.train import Trainer, train
+from models.train import train
+from models.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("few_crops")
 
@@ -73,7 +74,7 @@ def test_training_starts_from_another(run_folder, tmp_path):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_blocks_train_in_the_fast_precision_and_gains_in_full(precision, run_folder, monkeypatch):
-    monkeypatch.setattr("models.train.fast_precision", lambda _device: precision)
+    monkeypatch.setattr("models.trainer.fast_precision", lambda _device: precision)
     trainer = Trainer(load_recipe(RECIPES / "tiny.toml"), load_folder(run_folder[0])[0], "cpu", None, None)
     seen = {}
     for name in ("g_a.blocks8.0.depthwise", "g_s.blocks16.0.depthwise", "gain", "g_s.tail", "h_s.split"):
