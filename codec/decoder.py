@@ -11,7 +11,7 @@ from codec import format
 from codec.engine import Engine
 from codec.errors import FormatError, LimitError
 from codec.latents import decode_latents
-from codec.model_file import Model
+from codec.model_file import ENTROPY_GRAPHS, POST_FILTER, Model
 from codec.pictures import Picture
 from codec.post_filter import PostFilter
 from codec.tables import MEAN_SHIFT
@@ -19,6 +19,8 @@ from codec.tile_content import LATENTS, TileContent, unpack
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap, run_with_halo
 
 MAX_PIXELS = 1 << 28
+BLOCK = 64
+"""Cells on a side of what is synthesised at once."""
 FILTER_HALO = 1
 """Cells around a block that its post-filter looks into."""
 
@@ -48,8 +50,8 @@ def synthesise_block(
 
 def levels_of(x_hat: np.ndarray) -> np.ndarray:
     """Pixels, uint8 (H, W, 3), of what the synthesis gives (3, H, W), which may be overwritten."""
-    levels = np.nan_to_num(x_hat, copy=False)  # in place: copies of a whole picture take as long as the arithmetic
-    levels.clip(0, 1, out=levels)
+    levels = np.fmax(x_hat, 0, out=x_hat)  # in place: copies of a whole picture take as long as the arithmetic
+    np.minimum(levels, 1, out=levels)
     levels *= 255
     levels += 0.5
     return levels.astype(np.uint8).transpose(1, 2, 0)
@@ -128,6 +130,7 @@ class Decoder:
 
     def decode(self) -> Picture:
         """The picture, or its region. In salvage, damaged tiles get the mean colour of the others."""
+        self.engine.prepare(*ENTROPY_GRAPHS, "synthesis", *([POST_FILTER] if self.post_filter else []))
         latents = self.decode_tiles()
         pixels = np.zeros((*self.cells.times(CELL).shape, 3), np.uint8)
 
@@ -139,7 +142,7 @@ class Decoder:
                     self.engine, self.model, latents, self.outer, block, self.header, self.post_filter
                 )
 
-        in_parallel(fill, self.cells.divided(block_size(self.header.tile_size // CELL)), self.threads)
+        in_parallel(fill, self.cells.divided(block_size(self.header.tile_size // CELL, BLOCK)), self.threads)
         rows, columns = self.area.within(self.cells.times(CELL))
         pixels = pixels[rows, columns]
         alpha = np.full(self.area.shape, 255, np.uint8) if self.header.alpha else None

@@ -14,7 +14,7 @@ from codec.classical import better_webp, encode_lossless, mse
 from codec.decoder import levels_of, synthesise_block
 from codec.engine import Engine
 from codec.latents import encode_latents
-from codec.model_file import Model
+from codec.model_file import ENTROPY_GRAPHS, GRADIENT, Model
 from codec.pictures import Picture
 from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
 from codec.refine import Refiner, refiner_for
@@ -25,6 +25,8 @@ SMALL_TILES_FROM = 1 << 22
 """Pictures of more pixels are coded in tiles of 256 pixels, so that a region of them costs little to decode;
 smaller ones in tiles of 1024, which cost the fewest bytes."""
 
+BLOCK = 48
+"""Cells on a side of what is analysed and refined at once, which takes more memory than decoding."""
 Coded = dict[Area, tuple[slice, slice]]
 """Tiles of a block that are coded, and their rows and columns of its latents."""
 
@@ -71,6 +73,8 @@ class _Encoder:
                 self.contents[tile] = TileContent(ONE_COLOUR, colours[0].tobytes())
         if all(flat.values()):
             return
+        last = [GRADIENT] if self.refiner else ["synthesis"] if self.fallback else []
+        self.engine.prepare("analysis", "hyper_analysis", *ENTROPY_GRAPHS, *last)
         quality = np.array([self.header.quality / format.MAX_QUALITY], np.float32)
         outer = block.grown(self.model.metadata["analysis_halo"], self.cells)
         y = run_with_halo(
@@ -179,7 +183,7 @@ class _Encoder:
 
     def encode(self) -> bytes:
         """The bytes of the file."""
-        blocks = list(self.cells.divided(block_size(self.tile_cells)))
+        blocks = list(self.cells.divided(block_size(self.tile_cells, BLOCK)))
         in_parallel(self.encode_block, blocks, self.threads)
         if self.refined:
             packed = self.post_filter(blocks)

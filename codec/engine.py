@@ -1,14 +1,15 @@
-"""Runs a model's graphs in ONNX Runtime, each loaded when it is first needed."""
+"""Runs a model's graphs in ONNX Runtime, each loaded when it is first needed, or shortly before."""
 
 from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from codec.errors import FormatError
-from codec.model_file import Model
+from codec.model_file import POST_FILTER, Model
 
 
 class Engine:
@@ -16,18 +17,27 @@ class Engine:
 
     def __init__(self, model: Model, threads: int = 0, optimize: bool = True) -> None:
         self._model = model
-        self._threads = threads or os.cpu_count() or 1
+        self.threads = threads or os.cpu_count() or 1
         self._optimize = optimize
-        self._sessions: dict = {}
-        self._loading = threading.Lock()
+        self._sessions: dict[str, Future] = {}
+        self._asking = threading.Lock()
+        self._loader = ThreadPoolExecutor(1, "loader")
+
+    def prepare(self, *graphs: str) -> None:
+        """Begin to load graphs that will be needed, beside whatever comes first."""
+        for graph in graphs:
+            self._session(graph)
+
+    def _session(self, graph: str) -> Future:
+        with self._asking:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._loader.submit(self._load, graph)
+            return self._sessions[graph]
 
     def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
         """The outputs of ``graph`` for float32 ``inputs``. Raises FormatError for a graph that does not run."""
         try:
-            with self._loading:
-                if graph not in self._sessions:
-                    self._sessions[graph] = self._load(graph)
-            return self._sessions[graph].run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
+            return self._session(graph).result().run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
         except Exception as error:  # ONNX Runtime has a class for each status, without a common base
             raise FormatError(f"the model's graph {graph!r} does not run") from error
 
@@ -38,8 +48,9 @@ class Engine:
 
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
         options.log_severity_level = 4
+        # Several strips of a picture are filtered at once, each on one thread.
+        options.intra_op_num_threads = 1 if graph == POST_FILTER else self.threads
         # Each graph has threads of its own: those that wait must not take the cores from those that work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if not self._optimize:

@@ -19,13 +19,9 @@ from codec.tables import SCALE_LEVELS, STEPS, distortion_weight
 
 VERSION = 1
 MAX_BYTES = 256 << 20
-GRAPHS = (
-    "analysis",
-    "synthesis",
-    "hyper_analysis",
-    "hyper_synthesis",
-    *(f"context{step}" for step in range(STEPS)),
-)
+ENTROPY_GRAPHS = ("hyper_synthesis", *(f"context{step}" for step in range(STEPS)))
+"""What latents are decoded with, in the order in which it is needed."""
+GRAPHS = ("analysis", "synthesis", "hyper_analysis", *ENTROPY_GRAPHS)
 GRADIENT = "gradient"
 """What a model file may hold besides ``GRAPHS``: the synthesis graph's continuation to its gradient, with which
 latents are refined. Protocol buffers merge when they are joined."""

@@ -16,6 +16,7 @@ import numpy as np
 from codec.engine import Engine
 from codec.errors import FormatError
 from codec.model_file import FILTER_WEIGHTS, POST_FILTER, Model
+from codec.tiles import in_parallel
 
 RADIUS = 2
 SIDE = 2 * RADIUS + 1
@@ -225,7 +226,8 @@ class PostFilter:
         """``x_hat`` (3, H, W) filtered, its outermost pixels repeated beyond its edges."""
         height = x_hat.shape[1]
         filtered = np.empty_like(x_hat)
-        for top in range(0, height, _STRIP):
+
+        def filter_strip(top: int) -> None:
             bottom = min(height, top + _STRIP)
             first = max(0, top - RADIUS)
             strip = x_hat[None, :, first : bottom + RADIUS]
@@ -233,4 +235,6 @@ class PostFilter:
             if found.shape != strip.shape:
                 raise FormatError("the model's post-filter changes the size of pictures")
             filtered[:, top:bottom] = found[0, :, top - first : bottom - first]
+
+        in_parallel(filter_strip, range(0, height, _STRIP), self.engine.threads)
         return filtered

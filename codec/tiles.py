@@ -14,7 +14,6 @@ import numpy as np
 
 CELL = 16
 """Pixels on a side of a cell."""
-_BLOCK = 48
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -63,12 +62,12 @@ class Area(NamedTuple):
                 yield Area(top, left, min(top + size, self.bottom), min(left + size, self.right))
 
 
-def block_size(tile_size: int) -> int:
-    """Cells on a side of a block: a whole tile, or several of those that are small.
+def block_size(tile_size: int, wanted: int) -> int:
+    """Cells on a side of a block: a whole tile, or several of those that are small, up to ``wanted`` cells.
 
     Larger blocks waste less on halos, smaller ones need less memory and keep more threads busy.
     """
-    return max(tile_size, _BLOCK // tile_size * tile_size)
+    return max(tile_size, wanted // tile_size * tile_size)
 
 
 def overlap(a: Area, b: Area) -> bool:
