@@ -47,18 +47,32 @@ def walk(
         if step:
             inputs["decoded"] = decoded
         mean, scale_index = (a[0] for a in engine.run(f"context{step}", **inputs))
-        if mean.shape != shape or scale_index.shape != shape:
-            raise FormatError("the model's context steps do not give one mean and scale for each latent")
-        # Only what the step decodes is looked at: a quarter.
         positions = _step_positions(*shape, step)
-        means, scales = ([predicted[p] for p in positions] for predicted in (mean, scale_index))
-        if not all(np.isfinite(part).all() for part in (*means, *scales)):
-            raise FormatError("the model's context steps give values that are not numbers")
+        means, scales = (_predicted(found, positions, shape) for found in (mean, scale_index))
         indices = [part.clip(0, SCALE_LEVELS - 1).astype(np.int64) for part in scales]
         found = residuals(means, indices, positions)
         for p, mean_part, residual in zip(positions, means, found, strict=True):
             decoded[0][p] = mean_part + residual
     return decoded[0]
+
+
+def _predicted(found: np.ndarray, positions: list[tuple[slice, slice, slice]], shape: tuple[int, int, int]) -> Blocks:
+    """What a context step predicts of its latents: all that it gives, (M, ceil(h/2), ceil(w/2)), or part of (M, h, w).
+
+    Raises:
+        FormatError: when it is of neither size, or holds anything but numbers.
+    """
+    latents, height, width = shape
+    if not np.isfinite(found).all():
+        raise FormatError("the model's context steps give values that are not numbers")
+    if found.shape == shape:
+        return [found[p] for p in positions]
+    if found.shape != (latents, -(-height // 2), -(-width // 2)):
+        raise FormatError("the model's context steps do not give one mean and scale for each latent")
+    return [
+        found[channels, : len(range(height)[rows]), : len(range(width)[columns])]
+        for channels, rows, columns in positions
+    ]
 
 
 def _flat(blocks: Blocks) -> np.ndarray:

@@ -171,12 +171,8 @@ class ContextStep(nn.Module):
         for head in (self.mean, self.scale):
             nn.init.normal_(head.weight, std=0.02)
 
-    def forward(self, features: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Predict from ``features`` (B, width, h, w) and ``decoded`` (B, M, h, w), zero where still unknown.
-
-        ``decoded`` and the means returned are integers in units of ``2**-MEAN_SHIFT``; scale indices
-        are integers in [0, SCALE_LEVELS). In training without exact arithmetic both are real numbers.
-        """
+    def trunk(self, features: Tensor, decoded: Tensor | None) -> Tensor:
+        """What the heads see: hidden activations (B, width, h, w). Arguments as for ``forward``."""
         x = features
         if not self.first:
             context = companded(decoded, self.mean.exact)
@@ -184,12 +180,27 @@ class ContextStep(nn.Module):
             x = x + self.context(torch.cat([context, context.abs()], dim=1))
         x = hidden(self.mix1(hidden(x)))
         x = hidden(self.mix2(x))
-        x = self.blocks(hidden(self.mix3(x)))
-        mean = self.mean(x)
-        if not self.first:
-            units = rounded(decoded * 2.0 ** (NEIGHBOUR_SHIFT - MEAN_SHIFT), self.mean.exact)
-            mean = mean + self.neighbours(units.clamp(-NEIGHBOUR_MAX, NEIGHBOUR_MAX))
-        return clip_through(mean, -MEAN_MAX, MEAN_MAX), clip_through(self.scale(x), 0, SCALE_LEVELS - 1)
+        return self.blocks(hidden(self.mix3(x)))
+
+    def neighbour_units(self, decoded: Tensor) -> Tensor:
+        """Decoded latents (B, M, h, w) as ``neighbours`` takes them."""
+        units = rounded(decoded * 2.0 ** (NEIGHBOUR_SHIFT - MEAN_SHIFT), self.mean.exact)
+        return units.clamp(-NEIGHBOUR_MAX, NEIGHBOUR_MAX)
+
+    def forward(self, features: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Predict from ``features`` (B, width, h, w) and ``decoded`` (B, M, h, w), zero where still unknown.
+
+        ``decoded`` and the means returned are integers in units of ``2**-MEAN_SHIFT``; scale indices
+        are integers in [0, SCALE_LEVELS). In training without exact arithmetic both are real numbers.
+        """
+        x = self.trunk(features, decoded)
+        mean = self.mean(x) if self.first else self.mean(x) + self.neighbours(self.neighbour_units(decoded))
+        return bounded(mean, self.scale(x))
+
+
+def bounded(mean: Tensor, scale_index: Tensor) -> tuple[Tensor, Tensor]:
+    """What the heads of a context step give, within the ranges that means and scale indices have."""
+    return clip_through(mean, -MEAN_MAX, MEAN_MAX), clip_through(scale_index, 0, SCALE_LEVELS - 1)
 
 
 @lru_cache(maxsize=16)

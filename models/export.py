@@ -8,9 +8,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
-from onnx import numpy_helper
 from torch import Tensor, nn
 
 from codec import format
@@ -22,12 +20,15 @@ from codec.tiles import cells_of
 from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
 from models.gradient import gradient_of
+from models.half_weights import with_half_weights
 from models.integer import IntegerConv2d, set_exact
+from models.layers import Full
+from models.packed_step import PackedStep
 from models.post_filters import post_filter_graph
+from models.split_gates import with_split_gates
 from models.symbol_tables import frequency_tables
 
 OPSET = 17
-SIGNIFICANT_BITS = 12
 
 
 class _ScaledAnalysis(nn.Module):
@@ -82,21 +83,6 @@ def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> b
     return buffer.getvalue()
 
 
-def _with_short_weights(graph: bytes) -> bytes:
-    """``graph`` with weights of ``SIGNIFICANT_BITS``: what is sent of the model is a third shorter when compressed.
-
-    For the float networks, whose results move by far less than what rounding latents or pixels does.
-    """
-    model = onnx.load_from_string(graph)
-    for weights in model.graph.initializer:
-        values = numpy_helper.to_array(weights)
-        if values.dtype == np.float32:
-            mantissa, exponent = np.frexp(values)
-            unit = np.float32(2.0**-SIGNIFICANT_BITS)
-            weights.CopyFrom(numpy_helper.from_array(np.ldexp(np.rint(mantissa / unit) * unit, exponent), weights.name))
-    return model.SerializeToString()
-
-
 class _Rounded(nn.Module):
     """An integer layer with its weights already rounded, as it stands in the graph."""
 
@@ -115,15 +101,6 @@ class _Rounded(nn.Module):
         return torch.floor(self.convolution(x))
 
 
-class _Step(nn.Module):
-    def __init__(self, step: nn.Module) -> None:
-        super().__init__()
-        self.step = step
-
-    def forward(self, features: Tensor, decoded: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return self.step(features, decoded)
-
-
 def _with_rounded_layers(module: nn.Module) -> nn.Module:
     for name, child in module.named_children():
         if isinstance(child, IntegerConv2d):
@@ -134,26 +111,34 @@ def _with_rounded_layers(module: nn.Module) -> nn.Module:
 
 
 def export_graphs(model: CompressionModel) -> dict[str, bytes]:
-    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``. Changes ``model``."""
+    """The ONNX graphs of ``model`` by the names of ``codec.model_file.GRAPHS``. Changes ``model``.
+
+    Weights of the float networks are rounded to halves, but for the layers that carry the whole signal: that moves
+    results by far less than what rounding latents or pixels does.
+    """
     a = model.architecture
     quality = torch.tensor([0.5])
     latents = torch.randn(1, a.latents, 8, 8)
-    graphs = {
+    floating = {
         "analysis": _onnx(_ScaledAnalysis(model), {"x": torch.rand(1, 3, 128, 128), "quality": quality}, ["y"]),
         "synthesis": _onnx(_ScaledSynthesis(model), {"y_hat": latents, "quality": quality}, ["x_hat"]),
         "hyper_analysis": _onnx(model.h_a, {"y": latents}, ["z"]),
     }
-    graphs = {name: _with_short_weights(graph) for name, graph in graphs.items()}
+    full = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, Full)}
+    graphs = {
+        name: with_half_weights(with_split_gates(graph), lambda weights: weights not in full)
+        for name, graph in floating.items()
+    }
     _with_rounded_layers(model)
     level = torch.full((1, 1, 1, 1), 128.0)
     z_hat = torch.zeros(1, a.hyper_latents, 2, 2)
-    graphs["hyper_synthesis"] = _onnx(model.h_s, {"z_hat": z_hat, "quality_level": level}, ["features"])
+    exact = {"hyper_synthesis": _onnx(model.h_s, {"z_hat": z_hat, "quality_level": level}, ["features"])}
     for step, network in enumerate(model.context_steps):
         inputs = {"features": torch.zeros(1, a.context_width, 8, 8)}
         if step:
             inputs["decoded"] = torch.zeros(1, a.latents, 8, 8)
-        graphs[f"context{step}"] = _onnx(_Step(network), inputs, ["mean", "scale_index"])
-    return graphs
+        exact[f"context{step}"] = _onnx(PackedStep(network, step), inputs, ["mean", "scale_index"])
+    return graphs | {name: with_half_weights(graph, lambda _: False) for name, graph in exact.items()}
 
 
 def export(checkpoint: Path, name: str, card: dict | None = None) -> bytes:

@@ -13,6 +13,8 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
+from models.half_weights import weights_of
+
 PREFIX = "gradient/"
 
 
@@ -26,7 +28,7 @@ class _Builder:
     gradients: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.weights = {value.name: tuple(value.dims) for value in self.synthesis.initializer}
+        self.weights = {name: weight.shape for name, weight in weights_of(self.synthesis).items()}
 
     def add(self, operation: str, *inputs: str, **attributes: object) -> str:
         """The name of what ``operation`` makes of ``inputs``."""
@@ -84,10 +86,6 @@ def _sigmoid(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> 
     b.give(node.input[0], b.add("Mul", gradient, slope))
 
 
-def _split(b: _Builder, node: NodeProto, _gradient: str, _moving: set[str]) -> None:
-    b.give(node.input[0], b.add("Concat", *(b.gradients[part] for part in node.output), axis=1))
-
-
 def _depth_to_space(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> None:
     side = next(a.i for a in node.attribute if a.name == "blocksize")
     weight = next(n.input[1] for n in b.synthesis.node if n.output[0] == node.input[0])  # of the convolution before
@@ -109,7 +107,6 @@ RULES: dict[str, Callable[[_Builder, NodeProto, str, set[str]], None]] = {
     "LeakyRelu": _leaky_relu,
     "Mul": _mul,
     "Sigmoid": _sigmoid,
-    "Split": _split,
 }
 """What each operation gives to the gradients by its inputs: builder, node, gradient by its output, what depends on
 the latents. Only the operations of this project's own synthesis graphs."""

@@ -21,8 +21,10 @@ from codec.range_coder import Table
 from codec.tables import HYPER_MAX
 from models.architecture import BLOCK_COUNTS, Architecture
 from models.compression_model import CompressionModel
+from models.half_weights import weights_of
 from models.integer import IntegerConv2d
 from models.layers import BRANCH_SCALE
+from models.packed_step import neighbours_of
 from models.recipe import recipe_from_dict
 from models.symbol_tables import mixture_of_tables
 
@@ -66,14 +68,10 @@ def load_model_weights(model: CompressionModel, file: Model) -> None:
     if file.codebook is not None:
         raise ValueError("a vector-quantised model's weights cannot be read back from its model file")
     state = model.state_dict()
-    found = {name: value for graph in GRAPHS for name, value in _parameters(graph, file.graphs[graph])}
-    for name, module in model.named_modules():
-        if isinstance(module, IntegerConv2d) and f"{name}.weight" in found:
-            found[f"{name}.weight"] = found[f"{name}.weight"] * 2.0 ** (module.in_shift - module.out_shift)
-            found[f"{name}.bias"] = (found[f"{name}.bias"] - 0.5) * 2.0**-module.out_shift
-        if hasattr(module, "inward"):
-            for layer in ("mix", "expand"):
-                found[f"{name}.{layer}.weight"] = found[f"{name}.{layer}.weight"] / module.inward.reshape(1, -1, 1, 1)
+    try:
+        found = _weights(model, file)
+    except Exception as error:  # onnx and torch raise a different class for every kind of damage
+        raise ValueError("a model file whose weights cannot be read") from error
     if any(name not in state or state[name].shape != value.shape for name, value in found.items()):
         raise ValueError("a model file whose weights are not of this project's networks")
     missing = [n for n, _ in model.named_parameters() if n not in found and not n.startswith("hyper_prior.")]
@@ -84,24 +82,43 @@ def load_model_weights(model: CompressionModel, file: Model) -> None:
     model.likelihood.mixture = mixture_of_tables(file.scale_tables)
 
 
+def _weights(model: CompressionModel, file: Model) -> dict[str, Tensor]:
+    found = {name: value for graph in GRAPHS for name, value in _parameters(graph, file.graphs[graph])}
+    for name, module in model.named_modules():
+        if isinstance(module, IntegerConv2d) and f"{name}.weight" in found:
+            found[f"{name}.weight"] = found[f"{name}.weight"] * 2.0 ** (module.in_shift - module.out_shift)
+            found[f"{name}.bias"] = (found[f"{name}.bias"] - 0.5) * 2.0**-module.out_shift
+        if hasattr(module, "inward"):
+            for layer in ("mix", "expand"):
+                found[f"{name}.{layer}.weight"] = found[f"{name}.{layer}.weight"] / module.inward.reshape(1, -1, 1, 1)
+    return found
+
+
 def _parameters(graph: str, data: bytes) -> Iterator[tuple[str, Tensor]]:
     """The parameters in a graph, by their names in ``CompressionModel``.
 
-    A convolution's weight may stand under a name that the exporter made up; its bias has the layer's. The
-    layers that end a branch have lost both names, with ``BRANCH_SCALE`` multiplied in: they follow one that
-    has kept its own.
+    A convolution's weight may stand under a name that the exporter made up; its bias has the layer's, and "/0"
+    or "/1" behind it where it is a half of one. The layers that end a branch have lost both names, with
+    ``BRANCH_SCALE`` multiplied in: they follow one that has kept its own.
     """
     nodes = onnx.load_from_string(data).graph
-    values = {v.name: torch.from_numpy(onnx.numpy_helper.to_array(v).copy()) for v in nodes.initializer}
-    before = ""
+    values = {name: torch.from_numpy(weight.copy()) for name, weight in weights_of(nodes).items()}
+    before, halves = "", []
     for node in nodes.node:
         if node.op_type == "Conv" and len(node.input) == 3:
             weight, bias = (values[name] for name in node.input[1:])
-            layer = _name(graph, node.input[2]).removesuffix(".bias")
+            name, _, half = node.input[2].partition("/")
+            halves = [*halves, (weight, bias)] if half == "1" else [(weight, bias)]
+            if half == "0":
+                continue
+            weight, bias = map(torch.cat, zip(*halves, strict=True))
+            layer = _name(graph, name).removesuffix(".bias")
             block, _, part = before.rpartition(".")
-            if not node.input[2].endswith(".bias") and part in _BRANCH_ENDS:
+            if not name.endswith(".bias") and part in _BRANCH_ENDS:
                 layer = f"{block}.{_BRANCH_ENDS[part]}"
                 weight, bias = weight / BRANCH_SCALE, bias / BRANCH_SCALE
+            if graph.startswith("context") and layer.endswith(".neighbours") and weight.shape[2:] == (5, 5):
+                weight = neighbours_of(weight, int(graph.removeprefix("context")))
             yield f"{layer}.weight", weight
             yield f"{layer}.bias", bias
             before = layer
