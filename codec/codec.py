@@ -11,9 +11,10 @@ from PIL import Image
 
 from codec import format
 from codec.decoder import MAX_PIXELS, Decoder
-from codec.encoder import encode_picture, without_hidden_colours
+from codec.encoder import encode_picture
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError, LimitError
+from codec.hidden_colours import without_hidden_colours
 from codec.metrics import psnr
 from codec.model_file import Model, find_model, load_model
 from codec.pictures import Picture, as_picture
@@ -112,7 +113,7 @@ class Codec:
         """
         if (max_bytes is None) == (min_psnr is None):
             raise ValueError("give max_bytes or min_psnr")
-        picture = without_hidden_colours(as_picture(image, strip))
+        picture = _checked(image, strip)
 
         def encode(quality: int, fallback: bool = False) -> bytes:
             return self._encode_picture(picture, quality, fallback, effort)[0]
@@ -150,17 +151,12 @@ class Codec:
         """As ``encode``; also the latents that a decoder will find, as ``decode_latents`` gives them."""
         if not 0 <= quality <= 100:
             raise FormatError(f"quality {quality:g} is not from 0 to 100")
-        return self._encode_picture(as_picture(image, strip), round(quality * 100), fallback, effort)
+        return self._encode_picture(_checked(image, strip), round(quality * 100), fallback, effort)
 
     def _encode_picture(
         self, picture: Picture, quality: int, fallback: bool, effort: int | None
     ) -> tuple[bytes, np.ndarray]:
-        height, width = picture.pixels.shape[:2]
-        if max(height, width) > format.MAX_SIDE:
-            raise LimitError(f"a picture of {width}x{height} pixels: sides go up to {format.MAX_SIDE}")
-        if height * width > MAX_PIXELS:
-            raise LimitError(f"a picture of {width}x{height} pixels: readers take {MAX_PIXELS}")
-        engine = self._engine(self.model, height, width)
+        engine = self._engine(self.model, *picture.pixels.shape[:2])
         return encode_picture(
             engine, self.model, picture, quality, threads=self._threads, fallback=fallback, effort=effort
         )
@@ -205,6 +201,17 @@ class Codec:
         reader = format.Reader(io.BytesIO(data) if isinstance(data, bytes) else data, salvage=True)
         decoder = self._decoder(reader)
         return decoder.decode().image(), decoder.damaged
+
+
+def _checked(image: Image.Image | np.ndarray, strip: bool) -> Picture:
+    """What is encoded of ``image``. Raises LimitError when it is too large."""
+    picture = as_picture(image, strip)
+    height, width = picture.pixels.shape[:2]
+    if max(height, width) > format.MAX_SIDE:
+        raise LimitError(f"a picture of {width}x{height} pixels: sides go up to {format.MAX_SIDE}")
+    if height * width > MAX_PIXELS:
+        raise LimitError(f"a picture of {width}x{height} pixels: readers take {MAX_PIXELS}")
+    return without_hidden_colours(picture)
 
 
 def encode(image: Image.Image | np.ndarray, quality: float = DEFAULT_QUALITY, model: str | None = None) -> bytes:

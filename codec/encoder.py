@@ -63,12 +63,16 @@ class _Encoder:
         area = tile.times(CELL).common(Area(0, 0, *self.pixels.shape[:2]))
         return slice(area.top, area.bottom), slice(area.left, area.right)
 
+    def is_hidden(self, tile: Area) -> bool:
+        """Whether a tile is fully transparent."""
+        return self.picture.alpha is not None and not self.picture.alpha[self.inside(tile)].any()
+
     def encode_block(self, block: Area) -> None:
-        """Code every tile of a block that is not of one colour."""
+        """Code every tile of a block that is not of one colour, or hidden."""
         flat = {}
         for tile in block.divided(self.tile_cells):
             colours = self.pixels[self.inside(tile)].reshape(-1, 3)
-            flat[tile] = bool((colours == colours[0]).all())
+            flat[tile] = bool((colours == colours[0]).all()) or self.is_hidden(tile)
             if flat[tile]:
                 self.contents[tile] = TileContent(ONE_COLOUR, colours[0].tobytes())
         if all(flat.values()):
@@ -208,16 +212,6 @@ class _Encoder:
         return fitted(Evidence.sum(evidence), self.refiner.weight)
 
 
-def without_hidden_colours(picture: Picture) -> Picture:
-    """Pixels that are fully transparent get the mean of those that are not: nobody sees them, but they cost bits."""
-    if picture.alpha is None:
-        return picture
-    hidden = picture.alpha == 0
-    pixels = picture.pixels.copy()
-    pixels[hidden] = 0 if hidden.all() else pixels[~hidden].mean(axis=0).round()
-    return Picture(pixels, picture.grey, picture.alpha, picture.metadata)
-
-
 def encode_picture(
     engine: Engine,
     model: Model,
@@ -229,7 +223,6 @@ def encode_picture(
     effort: int | None,
 ) -> tuple[bytes, np.ndarray]:
     """The bytes of a file at ``quality`` in hundredths, and the latents (M, h, w) that a decoder finds in it."""
-    picture = without_hidden_colours(picture)
     height, width = picture.pixels.shape[:2]
     header = format.Header(
         model.model_id,

@@ -24,11 +24,9 @@ from models.half_weights import with_half_weights
 from models.integer import IntegerConv2d, set_exact
 from models.layers import Full
 from models.packed_step import PackedStep
-from models.post_filters import post_filter_graph
+from models.post_filters import OPSET, post_filter_graph
 from models.split_gates import with_split_gates
 from models.symbol_tables import frequency_tables
-
-OPSET = 17
 
 
 class _ScaledAnalysis(nn.Module):

@@ -19,7 +19,7 @@ PRIOR = 0.1
 """How much the mean of all crops counts beside each crop in its own filter, which would otherwise fit noise."""
 OUTLIERS = 0.02
 """The share of crops with the strongest filters that is left out: drawings and the like."""
-_OPSET, _IR_VERSION = 17, 8
+OPSET, _IR_VERSION = 17, 8
 _TO_THE_END = np.iinfo(np.int64).max
 
 
@@ -110,5 +110,5 @@ def post_filter_graph() -> bytes:
     inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     output = helper.make_tensor_value_info("filtered", TensorProto.FLOAT, [1, 3, None, None])
     graph = helper.make_graph(nodes, "post_filter", inputs, [output], constants)
-    opset = helper.make_opsetid("", _OPSET)
+    opset = helper.make_opsetid("", OPSET)
     return helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION).SerializeToString()
