@@ -12,7 +12,7 @@ from PIL import Image
 from codec import format
 from codec.decoder import MAX_PIXELS, Decoder
 from codec.encoder import encode_picture
-from codec.engine import Engine
+from codec.engine import Engines
 from codec.errors import CodecError, FormatError, LimitError
 from codec.hidden_colours import without_hidden_colours
 from codec.metrics import psnr
@@ -38,7 +38,7 @@ class Codec:
     def __init__(self, model: Model | str | None = None, threads: int = 0, optimize: bool = True) -> None:
         self._threads, self._optimize = threads or os.cpu_count() or 1, optimize
         self._given = model is not None
-        self._engines: dict[tuple[bytes, int], Engine] = {}
+        self._engines: dict[bytes, Engines] = {}
         self._models: dict[bytes, Model] = {}
         self._default: Model | None = model if isinstance(model, Model) else None
         if self._given and self._default is None:
@@ -51,14 +51,10 @@ class Codec:
             self._default = load_model()
         return self._default
 
-    def _engine(self, model: Model, height: int, width: int) -> Engine:
-        """Pictures of several blocks are computed one thread to a block, others with all threads in each layer."""
-        several = max(height, width) > format.MAX_TILE_SIZE
-        threads = 1 if several else self._threads
-        key = model.model_id, threads
-        if key not in self._engines:
-            self._engines[key] = Engine(model, threads, self._optimize)
-        return self._engines[key]
+    def _engines_of(self, model: Model) -> Engines:
+        if model.model_id not in self._engines:
+            self._engines[model.model_id] = Engines(model, self._threads, self._optimize)
+        return self._engines[model.model_id]
 
     def _model_of(self, header: format.Header) -> Model:
         if self._default is not None and self._default.model_id == header.model_id:
@@ -156,16 +152,13 @@ class Codec:
     def _encode_picture(
         self, picture: Picture, quality: int, fallback: bool, effort: int | None
     ) -> tuple[bytes, np.ndarray]:
-        engine = self._engine(self.model, *picture.pixels.shape[:2])
-        return encode_picture(
-            engine, self.model, picture, quality, threads=self._threads, fallback=fallback, effort=effort
-        )
+        engines = self._engines_of(self.model)
+        return encode_picture(engines, self.model, picture, quality, fallback=fallback, effort=effort)
 
     def _decoder(self, reader: format.Reader, region: tuple[int, int, int, int] | None = None) -> Decoder:
         header = reader.header
         model = self._model_of(header)
-        engine = self._engine(model, header.height, header.width)
-        return Decoder(reader, engine, model, self._threads, region)
+        return Decoder(reader, self._engines_of(model), model, region)
 
     def decode_latents(self, data: bytes) -> tuple[format.Header, np.ndarray]:
         """The header of a file and its latents (M, ceil(H/16), ceil(W/16)), in 16ths of a step. Exact.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from codec import format
-from codec.engine import Engine
+from codec.engine import Engine, Engines
 from codec.errors import FormatError, LimitError
 from codec.latents import decode_latents
 from codec.model_file import ENTROPY_GRAPHS, POST_FILTER, Model
@@ -70,9 +70,8 @@ class Decoder:
     """
 
     reader: format.Reader
-    engine: Engine
+    engines: Engines
     model: Model
-    threads: int
     region: tuple[int, int, int, int] | None = None
     damaged: list[int] = field(init=False, default_factory=list)
     """Indices of the tiles that could not be decoded (only where the reader salvages)."""
@@ -87,6 +86,8 @@ class Decoder:
         self.area = Area(top, left, bottom, right)
         picture = cells_of(header.height, header.width)
         self.cells = Area(top // CELL, left // CELL, -(-bottom // CELL), -(-right // CELL))
+        self.blocks = list(self.cells.divided(block_size(header.tile_size // CELL, BLOCK)))
+        self.engine, self.at_once = self.engines.for_blocks(self.blocks)
         has_filter = bool(header.post_filter)
         self.post_filter = PostFilter(self.engine, self.model, header.post_filter) if has_filter else None
         self.outer = self.cells.grown(self.model.metadata["synthesis_halo"] + FILTER_HALO * has_filter, picture)
@@ -98,7 +99,7 @@ class Decoder:
         latents = np.zeros((self.model.metadata["latents"], *self.outer.shape), np.float32)
         self.contents: dict[int, TileContent] = {}
         # Read one by one (a file has one position), taken apart in parallel.
-        in_parallel(lambda found: self._place(*found, latents), self._unpacked(), self.threads)
+        in_parallel(lambda found: self._place(*found, latents), self._unpacked(), self.at_once)
         return latents
 
     def _unpacked(self) -> list[tuple[int, Area]]:
@@ -142,7 +143,7 @@ class Decoder:
                     self.engine, self.model, latents, self.outer, block, self.header, self.post_filter
                 )
 
-        in_parallel(fill, self.cells.divided(block_size(self.header.tile_size // CELL, BLOCK)), self.threads)
+        in_parallel(fill, self.blocks, self.at_once)
         rows, columns = self.area.within(self.cells.times(CELL))
         pixels = pixels[rows, columns]
         alpha = np.full(self.area.shape, 255, np.uint8) if self.header.alpha else None

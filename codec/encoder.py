@@ -12,12 +12,12 @@ import numpy as np
 from codec import format
 from codec.classical import better_webp, encode_lossless, mse
 from codec.decoder import levels_of, synthesise_block
-from codec.engine import Engine
+from codec.engine import Engines
 from codec.latents import encode_latents
 from codec.model_file import ENTROPY_GRAPHS, GRADIENT, Model
 from codec.pictures import Picture
 from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
-from codec.refine import Refiner, refiner_for
+from codec.refine import refiner_for
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
 
@@ -33,19 +33,21 @@ Coded = dict[Area, tuple[slice, slice]]
 
 @dataclass
 class _Encoder:
-    engine: Engine
+    engines: Engines
     model: Model
     picture: Picture
     header: format.Header
-    threads: int
     fallback: bool
-    refiner: Refiner | None
+    effort: int | None
 
     def __post_init__(self) -> None:
         self.pixels = self.picture.pixels
         self.cells = cells_of(*self.pixels.shape[:2])
         self.tile_cells = self.header.tile_size // CELL
         self.tiles = list(self.cells.divided(self.tile_cells))
+        self.blocks = list(self.cells.divided(block_size(self.tile_cells, BLOCK)))
+        self.engine, self.at_once = self.engines.for_blocks(self.blocks)
+        self.refiner = refiner_for(self.engine, self.model, self.header.quality, self.effort)
         self.contents: dict[Area, TileContent] = {}
         self.evidence: dict[Area, Evidence | None] = {}
         self.refined: dict[Area, tuple[Coded, np.ndarray]] = {}  # what waits for its second round
@@ -187,38 +189,36 @@ class _Encoder:
 
     def encode(self) -> bytes:
         """The bytes of the file."""
-        blocks = list(self.cells.divided(block_size(self.tile_cells, BLOCK)))
-        in_parallel(self.encode_block, blocks, self.threads)
+        in_parallel(self.encode_block, self.blocks, self.at_once)
         if self.refined:
-            packed = self.post_filter(blocks)
+            packed = self.post_filter()
             post_filter = PostFilter(self.engine, self.model, packed) if packed else None
             iterations = self.refiner.rounds[1]
 
             def settle(block: Area) -> None:
                 self.settle_block(block, *self.refined.pop(block), iterations, post_filter)
 
-            in_parallel(settle, list(self.refined), self.threads)
+            in_parallel(settle, list(self.refined), self.at_once)
         if self.fallback and self.refiner is None:  # else blocks were settled as they were coded
-            in_parallel(self.replace_in_block, blocks, self.threads)
-        contents = in_parallel(self.content, self.tiles, self.threads)
-        header = dataclasses.replace(self.header, post_filter=self.post_filter(blocks))
+            in_parallel(self.replace_in_block, self.blocks, self.at_once)
+        contents = in_parallel(self.content, self.tiles, self.at_once)
+        header = dataclasses.replace(self.header, post_filter=self.post_filter())
         return format.write(header, contents, self.picture.metadata)
 
-    def post_filter(self, blocks: list[Area]) -> bytes:
+    def post_filter(self) -> bytes:
         """What filters the tiles that are stored as latents, where that pays."""
-        evidence = [found for found in map(self.evidence.get, blocks) if found]
+        evidence = [found for found in map(self.evidence.get, self.blocks) if found]
         if not evidence:
             return b""
         return fitted(Evidence.sum(evidence), self.refiner.weight)
 
 
 def encode_picture(
-    engine: Engine,
+    engines: Engines,
     model: Model,
     picture: Picture,
     quality: int,
     *,
-    threads: int,
     fallback: bool,
     effort: int | None,
 ) -> tuple[bytes, np.ndarray]:
@@ -233,7 +233,6 @@ def encode_picture(
         picture.alpha is not None,
         tile_exponent=2 if height * width > SMALL_TILES_FROM else format.MAX_TILE_EXPONENT,
     )
-    refiner = refiner_for(engine, model, quality, effort)
-    encoder = _Encoder(engine, model, picture, header, threads, fallback, refiner)
+    encoder = _Encoder(engines, model, picture, header, fallback, effort)
     data = encoder.encode()
     return data, encoder.latents

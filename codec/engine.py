@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
 from codec.errors import FormatError
 from codec.model_file import POST_FILTER, Model
+from codec.tiles import Area, shared_threads
 
 
 class Engine:
@@ -58,3 +60,18 @@ class Engine:
         return onnxruntime.InferenceSession(
             self._model.graph(graph), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
+
+
+class Engines:
+    """A model's graphs for up to ``threads`` threads at once, in engines that are kept for what comes next."""
+
+    def __init__(self, model: Model, threads: int, optimize: bool = True) -> None:
+        self._model, self._threads, self._optimize = model, threads, optimize
+        self._engines: dict[int, Engine] = {}
+
+    def for_blocks(self, blocks: Sequence[Area]) -> tuple[Engine, int]:
+        """The engine to compute ``blocks`` of a picture with, and how many of them at once."""
+        at_once, threads = shared_threads(blocks, self._threads)
+        if threads not in self._engines:
+            self._engines[threads] = Engine(self._model, threads, self._optimize)
+        return self._engines[threads], at_once

@@ -5,6 +5,7 @@ import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
 
+from codec.engine import Engine
 from codec.model_file import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
 from codec.post_filter import Evidence, fitted, statistics, taps_of, unpack
 from models.post_filters import COUNT, post_filter_graph, principal_filters
@@ -58,5 +59,5 @@ def test_the_graph_gives_the_same_in_an_implementation_in_numpy(filtered):
     taps = taps_of(filtered.model.post_filters[0] / 50)._asdict()
     inputs = {"x_hat": np.random.default_rng(0).normal(0.5, 0.5, (1, 3, 6, 9)).astype(np.float32), **taps}
     (expected,) = ReferenceEvaluator(onnx.load_from_string(graph)).run(None, inputs)
-    engine = filtered._engine(filtered.model, 6, 9)
+    engine = Engine(filtered.model, threads=1)
     np.testing.assert_allclose(engine.run("post_filter", **inputs)[0], expected, atol=1e-5)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from codec import Codec, CodecError, FormatError, format
+from codec.engine import Engine
 from codec.metrics import psnr
 from codec.model_file import read_model
 
@@ -43,7 +44,7 @@ def test_tiles_of_a_large_picture_leave_no_seam(tiny, tiny_model_path):
     data, latents = tiny.encode_with_latents(pixels, 60, fallback=False)
     tiled = np.asarray(tiny.decode(data)).astype(int)
     quality = np.array([0.6], np.float32)
-    engine = tiny._engine(tiny.model, 90, 1100)
+    engine = Engine(tiny.model, threads=1)
     whole = engine.run("synthesis", y_hat=latents[None] / 16, quality=quality)[0][0]
     untiled = (whole * 255 + 0.5).clip(0, 255).astype(int)[:, :90, :1100].transpose(1, 2, 0)
     assert abs(tiled - untiled).max() <= 1

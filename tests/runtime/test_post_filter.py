@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.fuzz import with_header
 from codec import Codec, encoder, format
+from codec.engine import Engine
 from codec.errors import FormatError
 from codec.metrics import psnr
 from codec.model_file import FILTER_WEIGHTS, MAX_FILTERS, POST_FILTER, read_model, write_model
@@ -88,7 +89,7 @@ def test_the_graph_filters_as_the_weights_say(filtered, height):
     packed = pack(3, np.array([1, -2, 0, 3]))
     weights = np.tensordot([1 / 8, -2 / 8, 0, 3 / 8], filtered.model.post_filters[:4], axes=1)
     x_hat = np.random.default_rng(0).random((3, height, 9)).astype(np.float32)
-    found = PostFilter(filtered._engine(filtered.model, height, 9), filtered.model, packed)(x_hat)
+    found = PostFilter(Engine(filtered.model, threads=1), filtered.model, packed)(x_hat)
     np.testing.assert_allclose(found, filtered_by(weights, x_hat), atol=1e-4)
 
 
@@ -101,7 +102,7 @@ def test_a_filter_is_fitted_only_where_it_pays(filtered):
     assert fitted(Evidence.of(filters, statistics(pixels, exact)), 1e4) == b""
     evidence = Evidence.of(filters, statistics(pixels, x_hat))
     assert fitted(evidence, 1e-6) == b""
-    post_filter = PostFilter(filtered._engine(filtered.model, 60, 90), filtered.model, fitted(evidence, 1e4))
+    post_filter = PostFilter(Engine(filtered.model, threads=1), filtered.model, fitted(evidence, 1e4))
     assert np.square(post_filter(x_hat) - exact).sum() < 0.85 * np.square(x_hat - exact).sum()
     assert fitted(Evidence.sum([evidence, evidence]), 1e4) == fitted(evidence, 2e4)
 
