@@ -32,7 +32,7 @@ def made_picture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 def golden_model(name: str) -> Path:
     """The model of the golden file ``name``."""
-    return GOLDEN / ("filtered.nicm" if name == "filtered" else "tiny.nicm")
+    return GOLDEN / f"{name if name in ('filtered', 'packed') else 'tiny'}.nicm"
 
 
 @pytest.fixture(scope="session")

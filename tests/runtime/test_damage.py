@@ -9,7 +9,7 @@ from codec import Codec
 
 
 @pytest.mark.parametrize("mutate", [damaged, forged])
-@pytest.mark.parametrize("name", ["rgb", "alpha_and_metadata", "drawing", "grey", "filtered"])
+@pytest.mark.parametrize("name", ["rgb", "alpha_and_metadata", "drawing", "grey", "filtered", "packed"])
 def test_mutated_files_give_a_picture_or_one_error(mutate, name):
     codec = Codec(str(golden_model(name)), threads=1)
     data = (GOLDEN / f"{name}.nic").read_bytes()
@@ -17,7 +17,7 @@ def test_mutated_files_give_a_picture_or_one_error(mutate, name):
     assert "error" in found
 
 
-@pytest.mark.parametrize("name", ["tiny", "filtered"])
+@pytest.mark.parametrize("name", ["tiny", "filtered", "packed"])
 def test_forged_models_work_or_give_one_error(name):
     data = (GOLDEN / f"{name}.nicm").read_bytes()
     found = [use_any_model(forged_model(np.random.default_rng(seed), data)) for seed in range(40)]
