@@ -13,10 +13,12 @@ from codec import format
 from codec.classical import better_webp, encode_lossless, mse
 from codec.decoder import levels_of, synthesise_block
 from codec.engine import Engines
+from codec.errors import FormatError
 from codec.latents import encode_latents
 from codec.model_file import ENTROPY_GRAPHS, GRADIENT, Model
 from codec.pictures import Picture
 from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
+from codec.range_coder import VALUE_LIMIT
 from codec.refine import refiner_for
 from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
@@ -90,6 +92,9 @@ class _Encoder:
             outer,
             self.model.metadata["analysis_halo"],
         )
+        if y.shape != (len(self.latents), *block.shape):
+            raise FormatError("the model's analysis does not give as many latents as it should")
+        y = np.nan_to_num(y).clip(-VALUE_LIMIT, VALUE_LIMIT)  # a damaged model's may be anything
         coded = {tile: tile.within(block) for tile, is_flat in flat.items() if not is_flat}
         if self.refiner is None:
             self.encode_tiles(coded, y)

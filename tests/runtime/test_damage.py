@@ -1,11 +1,15 @@
 """A short run of the fuzzer in benchmarks/: a picture or one CodecError, whatever the bytes."""
 
+import dataclasses
+import warnings
+
 import numpy as np
 import pytest
-from conftest import GOLDEN, golden_model
+from conftest import GOLDEN, golden_model, made_picture
 
 from benchmarks.fuzz import damaged, decode_anything, forged, forged_model, use_any_model
-from codec import Codec
+from codec import Codec, FormatError
+from codec.model_file import load_model
 
 
 @pytest.mark.parametrize("mutate", [damaged, forged])
@@ -22,6 +26,30 @@ def test_forged_models_work_or_give_one_error(name):
     data = (GOLDEN / f"{name}.nicm").read_bytes()
     found = [use_any_model(forged_model(np.random.default_rng(seed), data)) for seed in range(40)]
     assert found.count("error") > 20
+
+
+@pytest.mark.parametrize("factor", [1e9, 1e36, 1e38, np.nan])
+def test_a_model_whose_analysis_gives_anything_still_writes_files(factor):
+    onnx = pytest.importorskip("onnx", reason="needs the extra train")
+    file = load_model(golden_model("filtered"))
+    analysis = onnx.load_from_string(file.graphs["analysis"])
+    for weights in analysis.graph.initializer:
+        if weights.name.startswith("g_a.head"):
+            values = onnx.numpy_helper.to_array(weights) * np.float32(factor)
+            weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    graphs = {**file.graphs, "analysis": analysis.SerializeToString()}
+    codec = Codec(dataclasses.replace(file, graphs=graphs), threads=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        data, latents = codec.encode_with_latents(made_picture(64, 48), 50, fallback=False)
+    assert np.array_equal(codec.decode_latents(data)[1], latents)
+
+
+def test_a_model_with_another_number_of_latents_is_one_clear_error():
+    file = load_model(golden_model("filtered"))
+    codec = Codec(dataclasses.replace(file, metadata={**file.metadata, "latents": 64}), threads=1)
+    with pytest.raises(FormatError, match="latents"):
+        codec.encode(made_picture(64, 48))
 
 
 def test_every_truncation_and_every_flipped_bit_of_a_small_file_is_noticed(tiny):
