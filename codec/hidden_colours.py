@@ -12,7 +12,7 @@ def without_hidden_colours(picture: Picture) -> Picture:
     """``picture`` with smooth colours, those of what lies around, where alpha is 0.
 
     Means over ever larger squares of what can be seen, the smallest that see something (pull-push; Gortler et al.
-    1996): no edge is left to code. Cut-outs of photographs take 5 to 13 % less than with one colour for all.
+    1996): no edge is left to code. Cut-outs of photographs take up to 13 % less than with one colour for all.
     """
     if picture.alpha is None or picture.alpha.all():
         return picture
