@@ -15,7 +15,7 @@ from codec.engine import Engine
 from codec.errors import FormatError
 from codec.model_file import Model
 from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
-from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phase
+from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phases
 
 UNITS = 1 << MEAN_SHIFT
 Blocks = list[np.ndarray]
@@ -26,10 +26,9 @@ Residuals = Callable[[Blocks, Blocks, list], Blocks]
 
 def _step_positions(latents: int, height: int, width: int, step: int) -> list[tuple[slice, slice, slice]]:
     group = latents // STEPS
-    phases = [step_phase(step, g) for g in range(STEPS)]
     return [
         (slice(g * group, (g + 1) * group), slice(row, None, 2), slice(column, None, 2))
-        for g, (row, column) in enumerate(phases)
+        for g, (row, column) in enumerate(step_phases(step))
     ]
 
 

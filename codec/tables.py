@@ -21,9 +21,9 @@ VECTOR_CLASSES = SCALE_LEVELS // VECTOR_CLASS_LEVELS
 _PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
 
 
-def step_phase(step: int, group: int) -> tuple[int, int]:
-    """The (row, column) parity at which ``step`` decodes the channels of ``group``."""
-    return _PHASES[(step + group) % STEPS]
+def step_phases(step: int) -> list[tuple[int, int]]:
+    """The (row, column) parities at which ``step`` decodes the channels of each group."""
+    return [_PHASES[(step + group) % STEPS] for group in range(STEPS)]
 
 
 def distortion_weight(lambda_min: float, lambda_max: float, quality):

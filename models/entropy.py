@@ -25,7 +25,7 @@ from codec.tables import (
     SCALE_MAX,
     SCALE_MIN,
     STEPS,
-    step_phase,
+    step_phases,
 )
 from models.architecture import Architecture
 from models.integer import IntegerConv2d, clip_through
@@ -211,7 +211,7 @@ def step_masks(latents: int, height: int, width: int, device: torch.device) -> T
     groups = torch.arange(latents, device=device).reshape(-1, 1, 1) // (latents // STEPS)
     masks = []
     for step in range(STEPS):
-        phases = torch.tensor([step_phase(step, g) for g in range(STEPS)], device=device)[groups]  # (M, 1, 1, 2)
+        phases = torch.tensor(step_phases(step), device=device)[groups]  # (M, 1, 1, 2)
         masks.append((rows % 2 == phases[..., 0]) & (columns % 2 == phases[..., 1]))
     return torch.stack(masks).unsqueeze(1).float()
 

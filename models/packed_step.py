@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codec.tables import STEPS, step_phase
+from codec.tables import STEPS, step_phases
 from models.entropy import ContextStep, bounded
 
 
@@ -21,7 +21,7 @@ class PackedStep(nn.Module):
     def __init__(self, network: ContextStep, step: int) -> None:
         super().__init__()
         self.step = network
-        phases = [step_phase(step, group) for group in range(STEPS)]
+        phases = step_phases(step)
         itself = torch.zeros(network.mix3.convolution.weight.shape)
         itself[:, :, 1, 1] = 1
         self.register_buffer("itself", torch.stack([_moved(itself, phase) for phase in phases]))
@@ -57,6 +57,5 @@ def _moved(kernels: Tensor, phase: tuple[int, int]) -> Tensor:
 
 def neighbours_of(moved: Tensor, step: int) -> Tensor:
     """The kernels (M, 1, 3, 3) that step number ``step`` holds as ``neighbours`` (M, 1, 5, 5)."""
-    phases = [step_phase(step, group) for group in range(STEPS)]
-    parts = zip(moved.chunk(STEPS), phases, strict=True)
+    parts = zip(moved.chunk(STEPS), step_phases(step), strict=True)
     return torch.cat([part[:, :, 1 + row : 4 + row, 1 + column : 4 + column] for part, (row, column) in parts])
