@@ -94,12 +94,17 @@ class Decoder:
         tiles = enumerate(picture.divided(header.tile_size // CELL))
         self.tiles = [(index, tile) for index, tile in tiles if overlap(tile, self.outer)]
 
-    def decode_tiles(self) -> np.ndarray:
-        """The latents (M, h, w) of the cells ``outer``, zero where a tile has none. Fills ``contents``."""
+    def decode_tiles(self, *next_graphs: str) -> np.ndarray:
+        """The latents (M, h, w) of the cells ``outer``, zero where a tile has none. Fills ``contents``.
+
+        Where any has latents, ``next_graphs`` begin to load as well.
+        """
         latents = np.zeros((self.model.metadata["latents"], *self.outer.shape), np.float32)
         self.contents: dict[int, TileContent] = {}
-        # Read one by one (a file has one position), taken apart in parallel.
-        in_parallel(lambda found: self._place(*found, latents), self._unpacked(), self.at_once)
+        tiles = self._unpacked()  # read one by one (a file has one position), taken apart in parallel
+        if any(content.method == LATENTS for content in self.contents.values()):
+            self.engine.prepare(*ENTROPY_GRAPHS, *next_graphs)
+        in_parallel(lambda found: self._place(*found, latents), tiles, self.at_once)
         return latents
 
     def _unpacked(self) -> list[tuple[int, Area]]:
@@ -131,8 +136,7 @@ class Decoder:
 
     def decode(self) -> Picture:
         """The picture, or its region. In salvage, damaged tiles get the mean colour of the others."""
-        self.engine.prepare(*ENTROPY_GRAPHS, "synthesis", *([POST_FILTER] if self.post_filter else []))
-        latents = self.decode_tiles()
+        latents = self.decode_tiles("synthesis", *([POST_FILTER] if self.post_filter else []))
         pixels = np.zeros((*self.cells.times(CELL).shape, 3), np.uint8)
 
         def fill(block: Area) -> None:

@@ -1,6 +1,8 @@
 """What the network never saw: never worse than WebP at the same bytes by more than a tile's header."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +25,18 @@ def test_never_worse_than_webp_at_the_same_bytes(tiny, made, quality):
     data = tiny.encode(pixels, quality)
     ours = psnr(pixels, np.asarray(tiny.decode(data)))
     assert not best_webp(pixels, len(data) - HEADER) > ours
+
+
+def test_a_file_without_latents_is_decoded_without_loading_a_network(tiny, tiny_model_path, tmp_path):
+    file = tmp_path / "drawing.nic"
+    file.write_bytes(tiny.encode(pixel_art(SIDE), 50))
+    code = (
+        "import sys, codec\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "codec.Codec(sys.argv[2]).decode(data)\n"
+        "assert 'onnxruntime' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, file, tiny_model_path], check=True)
 
 
 def test_drawings_are_stored_as_webp_unless_told_otherwise(tiny):
