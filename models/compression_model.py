@@ -15,7 +15,15 @@ from torch.nn import functional
 
 from codec.tables import HYPER_MAX, MEAN_SHIFT, STEPS
 from models.architecture import Architecture
-from models.entropy import ContextStep, HyperPrior, HyperSynthesis, ScaleLikelihood, quality_level, step_masks
+from models.entropy import (
+    ContextStep,
+    HyperPrior,
+    HyperSynthesis,
+    ScaleLikelihood,
+    of_each_cell,
+    quality_level,
+    to_each_cell,
+)
 from models.layers import QualityScale
 from models.quantize import make_quantizer, ste_round
 from models.transforms import Analysis, HyperAnalysis, Synthesis
@@ -27,8 +35,8 @@ class Compressed(NamedTuple):
     x_hat: Tensor  # (B, 3, H, W), around [0, 1]
     bits: Tensor  # (B,): estimated bits of each picture, latents and hyper-latents
     y_hat: Tensor  # (B, M, H/16, W/16), in quantisation steps
-    coded: Tensor  # as y_hat: residuals, with noise in training, else rounded; or the bits of vectors
-    scale_index: Tensor  # as y_hat: 0 to SCALE_LEVELS - 1, whole numbers in exact arithmetic
+    coded: Tensor  # (B, STEPS * M, h/2, w/2): residuals, with noise in training, else rounded; or the bits of vectors
+    scale_index: Tensor  # as coded: 0 to SCALE_LEVELS - 1, whole numbers in exact arithmetic
     loss: Tensor  # scalar: what the quantizer adds (commitment)
 
 
@@ -42,7 +50,7 @@ class CompressionModel(nn.Module):
         self.g_s = Synthesis(a)
         self.h_a = HyperAnalysis(a)
         self.h_s = HyperSynthesis(a)
-        self.context_steps = nn.ModuleList(ContextStep(a, first=step == 0) for step in range(STEPS))
+        self.context_steps = nn.ModuleList(ContextStep(a, step) for step in range(STEPS))
         self.gain = QualityScale(a.latents, a.anchors)
         self.inverse_gain = QualityScale(a.latents, a.anchors)
         self.hyper_prior = HyperPrior(a.hyper_latents, init_scale=2)
@@ -71,19 +79,17 @@ class CompressionModel(nn.Module):
 
     def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise ``y`` step by step; give ``y_hat``, what is coded, scale indices, and the quantizer's loss."""
-        masks = step_masks(y.shape[1], y.shape[2], y.shape[3], y.device)
-        y_hat, coded, scale_index = torch.zeros_like(y), torch.zeros_like(y), torch.zeros_like(y)
-        loss = y.new_zeros(())
-        parts = features.chunk(STEPS, dim=1)
-        for step, (network, mask) in enumerate(zip(self.context_steps, masks, strict=True)):
-            step_mean, step_scale = network(parts[step], y_hat * 2.0**MEAN_SHIFT)
-            step_mean = step_mean * 2.0**-MEAN_SHIFT
-            quantized = self.quantizer(y, step_mean, step_scale, mask, progress)
-            y_hat = y_hat + mask * quantized.values
-            scale_index = scale_index + mask * step_scale
-            loss = loss + quantized.loss
-            coded = coded + mask * quantized.coded
-        return y_hat, coded, scale_index, loss
+        y_hat = torch.zeros_like(y)
+        coded, scale_index, losses = [], [], []
+        for step, (network, part) in enumerate(zip(self.context_steps, features.chunk(STEPS, dim=1), strict=True)):
+            mean, step_scale = network(part, y_hat * 2.0**MEAN_SHIFT)
+            wanted = of_each_cell(y.chunk(STEPS, dim=1), step)
+            quantized = self.quantizer(wanted, mean * 2.0**-MEAN_SHIFT, step_scale, progress)
+            y_hat = y_hat + to_each_cell(quantized.values, y, step)
+            coded.append(quantized.coded)
+            scale_index.append(step_scale)
+            losses.append(quantized.loss)
+        return y_hat, torch.cat(coded, dim=1), torch.cat(scale_index, dim=1), torch.stack(losses).sum()
 
     def rate_distortion(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
         """Bits per pixel (B,), mean squared error (B,) in units of a full range of 1, and the quantizer's loss."""

@@ -9,7 +9,7 @@ integer arithmetic (see ``integer``): its results are the same on every machine.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Sequence
 
 import torch
 from compressai.entropy_models import EntropyBottleneck
@@ -46,6 +46,9 @@ SCALE_SHIFT = 3
 MULTIPLES = (1.0, 0.5, 2.0, 4.0)
 """Of its scale: the deviations of the Gaussians that an index's distribution is mixed from."""
 LOG_SCALE_STEP = math.log(SCALE_MAX / SCALE_MIN) / (SCALE_LEVELS - 1)
+DENSITY = 1 / math.sqrt(2 * math.pi)
+CACHED = 1 << 16
+"""So many numbers stay in a CPU's cache from one operation to the next."""
 
 
 def quality_level(quality: Tensor) -> Tensor:
@@ -55,7 +58,7 @@ def quality_level(quality: Tensor) -> Tensor:
 
 def hidden(x: Tensor) -> Tensor:
     """The activation function of the integer networks: a clipped ReLU."""
-    return x.clamp(0, HIDDEN_MAX)
+    return functional.hardtanh(x, 0, HIDDEN_MAX)  # as ``clamp``, with a gradient in one operation
 
 
 def rounded(x: Tensor, exact: bool) -> Tensor:
@@ -141,12 +144,15 @@ class ContextBlock(nn.Module):
 
 
 class ContextStep(nn.Module):
-    """One context step: features of h_s and what is decoded so far, to mean and scale index of every latent."""
+    """Context step number ``step``: features of h_s and what is decoded so far, to means and scale indices.
 
-    def __init__(self, a: Architecture, first: bool) -> None:
+    Those of the latents that the step decodes: see ``of_each_cell``.
+    """
+
+    def __init__(self, a: Architecture, step: int) -> None:
         super().__init__()
         width, latents = a.context_width, a.latents
-        if not first:
+        if step:
             self.context = IntegerConv2d(
                 2 * latents, width, in_max=CONTEXT_MAX, in_shift=CONTEXT_SHIFT, out_shift=HIDDEN_SHIFT
             )
@@ -161,20 +167,17 @@ class ContextStep(nn.Module):
             )
             nn.init.zeros_(self.neighbours.weight)
             nn.init.normal_(self.context.weight, std=0.7 / math.sqrt(latents))
-        self.first = first
+        self.step = step
         self.mix1 = hidden_conv(width, width, depthwise=True)
         self.mix2 = hidden_conv(width, width)
         self.mix3 = hidden_conv(width, width, depthwise=True)
         self.blocks = nn.Sequential(*(ContextBlock(width) for _ in range(a.context_blocks)))
-        self.mean = IntegerConv2d(width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=MEAN_SHIFT)
-        self.scale = IntegerConv2d(width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=SCALE_SHIFT)
-        for head in (self.mean, self.scale):
-            nn.init.normal_(head.weight, std=0.02)
+        self.mean, self.scale = _head(width, latents, MEAN_SHIFT), _head(width, latents, SCALE_SHIFT)
 
     def trunk(self, features: Tensor, decoded: Tensor | None) -> Tensor:
         """What the heads see: hidden activations (B, width, h, w). Arguments as for ``forward``."""
         x = features
-        if not self.first:
+        if self.step:
             context = companded(decoded, self.mean.exact)
             # Values predict means; magnitudes, whose signs no longer cancel, predict scales.
             x = x + self.context(torch.cat([context, context.abs()], dim=1))
@@ -190,12 +193,25 @@ class ContextStep(nn.Module):
     def forward(self, features: Tensor, decoded: Tensor | None) -> tuple[Tensor, Tensor]:
         """Predict from ``features`` (B, width, h, w) and ``decoded`` (B, M, h, w), zero where still unknown.
 
-        ``decoded`` and the means returned are integers in units of ``2**-MEAN_SHIFT``; scale indices
-        are integers in [0, SCALE_LEVELS). In training without exact arithmetic both are real numbers.
+        ``decoded`` and the means returned, (B, M, h/2, w/2), are integers in units of ``2**-MEAN_SHIFT``; scale
+        indices, as many, are integers in [0, SCALE_LEVELS). In training without exact arithmetic both are real numbers.
         """
         x = self.trunk(features, decoded)
-        mean = self.mean(x) if self.first else self.mean(x) + self.neighbours(self.neighbour_units(decoded))
+        x = of_each_cell([x] * STEPS, self.step)
+        mean = self.mean(x)
+        if self.step:
+            neighbours = self.neighbours(self.neighbour_units(decoded))
+            mean = mean + of_each_cell(neighbours.chunk(STEPS, dim=1), self.step)
         return bounded(mean, self.scale(x))
+
+
+def _head(width: int, latents: int, shift: int) -> IntegerConv2d:
+    """From hidden activations at the positions of each group's latents, (B, STEPS * width, ...), to the latents."""
+    layer = IntegerConv2d(
+        STEPS * width, latents, in_max=HIDDEN_MAX, in_shift=HIDDEN_SHIFT, out_shift=shift, groups=STEPS
+    )
+    nn.init.normal_(layer.weight, std=0.02)
+    return layer
 
 
 def bounded(mean: Tensor, scale_index: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,17 +219,25 @@ def bounded(mean: Tensor, scale_index: Tensor) -> tuple[Tensor, Tensor]:
     return clip_through(mean, -MEAN_MAX, MEAN_MAX), clip_through(scale_index, 0, SCALE_LEVELS - 1)
 
 
-@lru_cache(maxsize=16)
-def step_masks(latents: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Which latents each step decodes: (STEPS, 1, M, h, w) of 0.0 and 1.0, summing to 1 over the steps."""
-    rows = torch.arange(height, device=device).reshape(1, -1, 1)
-    columns = torch.arange(width, device=device).reshape(1, 1, -1)
-    groups = torch.arange(latents, device=device).reshape(-1, 1, 1) // (latents // STEPS)
-    masks = []
-    for step in range(STEPS):
-        phases = torch.tensor(step_phases(step), device=device)[groups]  # (M, 1, 1, 2)
-        masks.append((rows % 2 == phases[..., 0]) & (columns % 2 == phases[..., 1]))
-    return torch.stack(masks).unsqueeze(1).float()
+def of_each_cell(groups: Sequence[Tensor], step: int) -> Tensor:
+    """Of each of ``STEPS`` groups (B, C, h, w) what ``step`` decodes, a position in each 2x2 cell.
+
+    Side by side: (B, STEPS * C, ceil(h/2), ceil(w/2)). Where h or w is odd, zeros make up the last cells.
+    """
+    found = []
+    for group, (row, column) in zip(groups, step_phases(step), strict=True):
+        even = functional.pad(group, (0, group.shape[3] % 2, 0, group.shape[2] % 2))
+        found.append(even[:, :, row::2, column::2])
+    return torch.cat(found, dim=1)
+
+
+def to_each_cell(values: Tensor, like: Tensor, step: int) -> Tensor:
+    """What ``of_each_cell`` takes ``values`` from, as one tensor like ``like``, of even h and w; zero elsewhere."""
+    x = torch.zeros_like(like)
+    size = like.shape[1] // STEPS
+    for group, (part, (row, column)) in enumerate(zip(values.chunk(STEPS, dim=1), step_phases(step), strict=True)):
+        x[:, group * size : (group + 1) * size, row::2, column::2] = part
+    return x
 
 
 class ScaleLikelihood(nn.Module):
@@ -230,15 +254,38 @@ class ScaleLikelihood(nn.Module):
 
     def forward(self, residual: Tensor, scale_index: Tensor) -> Tensor:
         """``residual`` and ``scale_index`` of one shape to probabilities of that shape."""
-        scale = SCALE_MIN * torch.exp(scale_index * LOG_SCALE_STEP)
-        if self.mixture is None:
-            return self.bound(_interval(residual, scale))
-        index = scale_index.round().long()
-        shares = (row.take(index) for row in self.mixture.float().unbind(1))
-        parts = (share * _interval(residual, m * scale) for share, m in zip(shares, MULTIPLES, strict=True))
-        return self.bound(sum(parts))
+        return self.bound(_IntervalProbability.apply(residual, scale_index, self.mixture))
 
 
-def _interval(residual: Tensor, scale: Tensor) -> Tensor:
+class _IntervalProbability(torch.autograd.Function):
+    """The probability with its derivatives, computed together, on a CPU in parts that its cache holds."""
+
+    @staticmethod
+    def forward(context, residual: Tensor, scale_index: Tensor, mixture: Tensor | None) -> Tensor:
+        size = CACHED if residual.device.type == "cpu" else max(1, residual.numel())
+        both = (x.reshape(-1).split(size) for x in (residual, scale_index))
+        found = [_interval(*part, mixture) for part in zip(*both, strict=True)]
+        probability, *slopes = (torch.cat(parts).reshape(residual.shape) for parts in zip(*found, strict=True))
+        context.save_for_backward(*slopes)
+        return probability
+
+    @staticmethod
+    def backward(context, gradient: Tensor):
+        by_residual, by_scale_index = context.saved_tensors
+        return gradient * by_residual, gradient * by_scale_index, None
+
+
+def _interval(residual: Tensor, scale_index: Tensor, mixture: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Probabilities (N,), and their derivatives by ``residual`` and ``scale_index``."""
     distance = residual.abs()
-    return torch.special.ndtr((0.5 - distance) / scale) - torch.special.ndtr((-0.5 - distance) / scale)
+    inverse = torch.exp(scale_index * -LOG_SCALE_STEP) / SCALE_MIN
+    level = scale_index.round().long()
+    probability, by_distance, by_scale = (torch.zeros_like(distance) for _ in range(3))
+    for column, multiple in enumerate(MULTIPLES if mixture is not None else (1.0,)):
+        share = 1.0 if mixture is None else mixture[:, column].to(distance.dtype).take(level)
+        high, low = ((edge - distance) * (inverse / multiple) for edge in (0.5, -0.5))
+        high_density, low_density = (torch.exp(-0.5 * x * x) * (share * DENSITY) for x in (high, low))
+        probability += (torch.erf(high * 0.5**0.5) - torch.erf(low * 0.5**0.5)) * (0.5 * share)
+        by_distance -= (high_density - low_density) * (inverse / multiple)
+        by_scale -= high * high_density - low * low_density
+    return probability, by_distance * torch.sign(residual), by_scale * LOG_SCALE_STEP

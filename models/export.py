@@ -135,7 +135,7 @@ def export_graphs(model: CompressionModel) -> dict[str, bytes]:
         inputs = {"features": torch.zeros(1, a.context_width, 8, 8)}
         if step:
             inputs["decoded"] = torch.zeros(1, a.latents, 8, 8)
-        exact[f"context{step}"] = _onnx(PackedStep(network, step), inputs, ["mean", "scale_index"])
+        exact[f"context{step}"] = _onnx(PackedStep(network), inputs, ["mean", "scale_index"])
     return graphs | {name: with_half_weights(graph, lambda _: False) for name, graph in exact.items()}
 
 

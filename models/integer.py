@@ -50,7 +50,7 @@ def clip_through(x: Tensor, low: float, high: float) -> Tensor:
 
 
 class IntegerConv2d(nn.Module):
-    """A direct convolution (1x1, or depthwise 3x3) from integers to integers.
+    """A direct convolution (1x1, in ``groups`` of channels, or depthwise 3x3) from integers to integers.
 
     Args:
         in_max: the largest magnitude that an input can have.
@@ -68,10 +68,11 @@ class IntegerConv2d(nn.Module):
         in_max: int,
         in_shift: int,
         out_shift: int,
+        groups: int = 1,
         depthwise: bool = False,
     ) -> None:
         super().__init__()
-        self.groups = in_channels if depthwise else 1
+        self.groups = in_channels if depthwise else groups
         kernel = 3 if depthwise else 1
         self.padding = kernel // 2
         self.in_max, self.in_shift, self.out_shift = in_max, in_shift, out_shift

@@ -11,21 +11,21 @@ from models.entropy import ContextStep, bounded
 
 
 class PackedStep(nn.Module):
-    """Context step number ``step``, whose layers are already rounded.
+    """A context step whose layers are already rounded.
 
     It decodes one position of each 2x2 cell, another one for each group of channels. Gives means and scale indices
     (B, M, ceil(h/2), ceil(w/2)): those of the cells' latents. Where h or w is odd, the last cells lack some, and
     what is given for these means nothing.
     """
 
-    def __init__(self, network: ContextStep, step: int) -> None:
+    def __init__(self, network: ContextStep) -> None:
         super().__init__()
         self.step = network
-        phases = step_phases(step)
+        phases = step_phases(network.step)
         itself = torch.zeros(network.mix3.convolution.weight.shape)
         itself[:, :, 1, 1] = 1
         self.register_buffer("itself", torch.stack([_moved(itself, phase) for phase in phases]))
-        if not network.first:
+        if network.step:
             parts = network.neighbours.convolution.weight.detach().chunk(STEPS)
             self.register_buffer("neighbours", torch.cat([_moved(*both) for both in zip(parts, phases, strict=True)]))
 
@@ -33,15 +33,11 @@ class PackedStep(nn.Module):
         """As ``ContextStep``."""
         x = self.step.trunk(features, decoded)
         x = torch.cat([_of_each_cell(x, kernels) for kernels in self.itself], dim=1)
-        mean, scale_index = (self._by_group(head.convolution, x) for head in (self.step.mean, self.step.scale))
-        if not self.step.first:
+        mean, scale_index = self.step.mean(x), self.step.scale(x)
+        if self.step.step:
             units, bias = self.step.neighbour_units(decoded), self.step.neighbours.convolution.bias
             mean = mean + torch.floor(_of_each_cell(units, self.neighbours, bias))
         return bounded(mean, scale_index)
-
-    @staticmethod
-    def _by_group(head: nn.Conv2d, x: Tensor) -> Tensor:
-        return torch.floor(functional.conv2d(x, head.weight, head.bias, groups=STEPS))
 
 
 def _of_each_cell(x: Tensor, kernels: Tensor, bias: Tensor | None = None) -> Tensor:

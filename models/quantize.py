@@ -93,7 +93,7 @@ class ScalarQuantizer(nn.Module):
         """Whether quantisation changes as training goes on."""
         return self.mode == "soft_to_hard"
 
-    def forward(self, y: Tensor, mean: Tensor, _scale_index: Tensor, _mask: Tensor, progress: float = 1.0) -> Quantized:
+    def forward(self, y: Tensor, mean: Tensor, _scale_index: Tensor, progress: float = 1.0) -> Quantized:
         """Quantise ``y`` around ``mean`` (same shapes); ``progress`` in [0, 1] is how far training has come."""
         residual = y - mean
         no_loss = y.new_zeros(())
@@ -133,24 +133,23 @@ class ResidualVectorQuantizer(nn.Module):
             self.codebook.codewords.mul_(2**MEAN_SHIFT).round_().mul_(2.0**-MEAN_SHIFT)
         return super().train(mode)
 
-    def forward(self, y: Tensor, mean: Tensor, scale_index: Tensor, mask: Tensor, progress: float = 1.0) -> Quantized:
-        """Quantise ``y`` (B, C, H, W), C a multiple of the codeword length, around ``mean`` where ``mask`` is 1."""
+    def forward(self, y: Tensor, mean: Tensor, scale_index: Tensor, progress: float = 1.0) -> Quantized:
+        """Quantise ``y`` (B, C, H, W), C a multiple of the codeword length, around ``mean``."""
         batch, channels, height, width = y.shape
 
-        def vectors(x: Tensor) -> Tensor:  # (B, C/d, H, W, d)
-            return x.reshape(batch, channels // self.dim, self.dim, height, width).permute(0, 1, 3, 4, 2)
+        def vectors(x: Tensor) -> Tensor:  # (N, d)
+            x = x.reshape(batch, channels // self.dim, self.dim, height, width).permute(0, 1, 3, 4, 2)
+            return x.reshape(-1, self.dim)
 
         def back(x: Tensor) -> Tensor:
+            x = x.reshape(batch, channels // self.dim, height, width, self.dim)
             return x.permute(0, 1, 4, 2, 3).reshape(y.shape)
 
-        coded = vectors(mask.expand_as(y))[..., 0] > 0
-        level = torch.floor(vectors(scale_index.detach())[coded] + 0.5).sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
+        level = torch.floor(vectors(scale_index.detach()) + 0.5).sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
         classes = level.long().clamp(0, VECTOR_CLASSES - 1)
-        found = self.codebook(vectors(y - mean)[coded], classes, temperature=max(0.1, 1.0 - progress))
-        values, bits = torch.zeros_like(vectors(y)), torch.zeros_like(vectors(y))
-        values[coded] = found.vectors
-        bits[coded] = (found.bits / self.dim).unsqueeze(1).expand(-1, self.dim)
-        return Quantized(mean + back(values), back(bits), found.loss)
+        found = self.codebook(vectors(y - mean), classes, temperature=max(0.1, 1.0 - progress))
+        bits = (found.bits / self.dim).unsqueeze(1).expand(-1, self.dim)
+        return Quantized(mean + back(found.vectors), back(bits), found.loss)
 
 
 SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")

@@ -9,9 +9,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
+class _StraightThrough(torch.autograd.Function):
+    @staticmethod
+    def forward(_context, _soft: Tensor, hard: Tensor) -> Tensor:
+        return hard.view_as(hard)  # itself would not count as a result
+
+    @staticmethod
+    def backward(_context, gradient: Tensor):
+        return gradient, None
+
+
 def straight_through(soft: Tensor, hard: Tensor) -> Tensor:
     """``hard`` in the forward pass, the gradient of ``soft`` in the backward pass (Bengio et al. 2013)."""
-    return soft + (hard - soft).detach()
+    return _StraightThrough.apply(soft, hard)
 
 
 class Assigned(NamedTuple):

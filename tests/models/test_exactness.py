@@ -3,9 +3,10 @@ import copy
 import pytest
 import torch
 
+from codec.tables import SCALE_LEVELS, STEPS
 from models.architecture import Architecture
 from models.compression_model import CompressionModel
-from models.entropy import ScaleLikelihood, step_masks
+from models.entropy import CACHED, ScaleLikelihood, of_each_cell, to_each_cell
 from models.integer import IntegerConv2d, set_exact
 
 SMALL = Architecture(
@@ -58,15 +59,33 @@ def test_the_proof_fails_loudly_where_the_bound_does_not_hold(monkeypatch):
         layer.proof()
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7)])
-def test_the_steps_cover_every_latent_once(size):
-    masks = step_masks(32, *size, torch.device("cpu"))
-    assert torch.equal(masks.sum(0), torch.ones(1, 32, *size))
+def test_the_steps_cover_every_latent_once():
+    x = torch.randn(2, 32, 4, 6)
+    steps = [of_each_cell(x.chunk(STEPS, dim=1), step) for step in range(STEPS)]
+    assert all(found.shape == (2, 32, 2, 3) for found in steps)
+    assert torch.equal(sum(to_each_cell(found, x, step) for step, found in enumerate(steps)), x)
 
 
-def test_the_rate_gradient_agrees_with_finite_differences():
+def test_cells_at_the_end_of_odd_sizes_are_made_up_with_zeros():
+    x = torch.randn(1, 32, 5, 7)
+    steps = torch.cat([of_each_cell(x.chunk(STEPS, dim=1), step) for step in range(STEPS)])
+    assert steps.shape == (STEPS, 32, 3, 4)
+    assert torch.equal(steps[steps != 0].sort()[0], x.flatten().sort()[0])
+
+
+@pytest.mark.parametrize("mixture", [None, [0.5, 0.2, 0.2, 0.1]])
+def test_the_rate_gradient_agrees_with_finite_differences(mixture):
     torch.manual_seed(0)
     likelihood = ScaleLikelihood().double()
+    likelihood.mixture = None if mixture is None else torch.tensor(mixture).repeat(SCALE_LEVELS, 1)
     residual = torch.randn(20, dtype=torch.float64, requires_grad=True)
-    index = (torch.rand(20, dtype=torch.float64) * 20 + 15).requires_grad_()
+    # Not near the halves, where the level whose mixture it is changes.
+    index = (torch.randint(15, 35, (20,)) + 0.6 * torch.rand(20, dtype=torch.float64) - 0.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda r, i: -torch.log2(likelihood(r, i)), (residual, index), atol=1e-5)
+
+
+def test_likelihoods_do_not_depend_on_how_many_are_computed_at_once():
+    torch.manual_seed(0)
+    likelihood = ScaleLikelihood()
+    residual, index = torch.randn(2, CACHED), 40 * torch.rand(2, CACHED)
+    assert torch.equal(likelihood(residual, index)[1], likelihood(residual[1], index[1]))

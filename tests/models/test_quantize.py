@@ -36,12 +36,12 @@ def test_every_mode_trains_and_rounds_near_the_input(mode):
     torch.manual_seed(0)
     quantizer = quantize.make_quantizer(mode)
     y = torch.randn(2, 16, 4, 4, requires_grad=True)
-    everywhere = torch.ones_like(y)
-    out = quantizer(y, torch.zeros_like(y), 9 * everywhere, everywhere, progress=0.5)
+    level = torch.full_like(y, 9)
+    out = quantizer(y, torch.zeros_like(y), level, progress=0.5)
     out.values.sum().backward()
     assert out.values.shape == y.shape and y.grad.isfinite().all() and y.grad.abs().sum() > 0
     if not mode.startswith("vq"):
-        hard = quantizer.eval()(y, torch.full_like(y, 0.25), everywhere, everywhere)
+        hard = quantizer.eval()(y, torch.full_like(y, 0.25), level)
         assert torch.equal(hard.values, 0.25 + torch.round(y.detach() - 0.25))
 
 
