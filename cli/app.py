@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -35,6 +36,8 @@ def options(
 ) -> None:
     """A learned image codec: one model for every rate, bit-exact decoding."""
     session.quiet, session.verbose, session.debug = quiet, verbose, debug
+    if not debug:
+        warnings.simplefilter("ignore")  # libraries' warnings are for who calls them
 
 
 app.command()(encode)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +47,7 @@ def decode(
 ) -> None:
     """Decode .nic files to pictures.  Example: codec decode photo.nic -o photo.png"""
     from codec.errors import CodecError
-    from codec.pictures import save_options
+    from codec.picture_files import picture_file
 
     rectangle = parse_region(region) if region is not None else None
     if rectangle and salvage:
@@ -63,10 +62,9 @@ def decode(
                 picture, lost = coder.salvage(file)
             else:
                 picture = coder.decode(file, region=rectangle)
-        buffer = io.BytesIO()
         speed = {"compress_level": PNG_LEVEL} if kind == "PNG" else {}
-        picture.save(buffer, kind, **speed, **save_options(picture, kind))
-        write_output(target, buffer.getvalue(), overwrite)
+        data = picture_file(picture, kind, note=lambda line: session.say(f"{name}: {line}"), **speed)
+        write_output(target, data, overwrite)
         session.say(f"{name}: {picture.width}x{picture.height} -> {target}")
         if lost:
             raise CodecError(f"{name}: {len(lost)} damaged tiles were filled: {', '.join(map(str, lost))}")

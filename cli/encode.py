@@ -31,7 +31,7 @@ def encode(
     from codec.codec import DEFAULT_QUALITY
     from codec.decoder import MAX_PIXELS
     from codec.model_file import DEFAULT
-    from codec.pictures import open_picture
+    from codec.picture_files import open_picture
 
     if sum(wish is not None for wish in (quality, max_bytes, target_bpp, min_psnr)) > 1:
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")

@@ -36,6 +36,8 @@ class Session:
 
 
 session = Session()
+FAILURES = (CodecError, ValueError, OSError, MemoryError)
+"""What bad input raises, and is answered with one line."""
 
 
 def fail(error: Exception) -> None:
@@ -51,7 +53,7 @@ def run_or_exit(work: Callable[[], Result]) -> Result:
         return work()
     except BrokenPipeError:
         raise  # whoever read our output has left: click ends quietly
-    except (CodecError, ValueError, OSError, MemoryError) as error:
+    except FAILURES as error:
         fail(error)
         raise typer.Exit(1) from error
 
@@ -120,7 +122,7 @@ def for_each(inputs: list[str], work: Callable[[str], None]) -> None:
                 session.say(f"{name}: {time.perf_counter() - start:.2f} s")
         except BrokenPipeError:
             raise
-        except (CodecError, OSError, MemoryError) as error:
+        except FAILURES as error:
             fail(error if name == "-" or name in str(error) else CodecError(f"{name}: {error}"))
             failed.append(name)
     if failed:

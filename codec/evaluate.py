@@ -15,7 +15,8 @@ from PIL import Image
 from codec.codec import Codec
 from codec.errors import CodecError
 from codec.metrics import bd_rate, ms_ssim, psnr
-from codec.pictures import as_picture, open_picture
+from codec.picture_files import open_picture
+from codec.pictures import as_picture
 from codec.rivals import RIVALS, check_rivals, rival_decode, rival_encode
 
 FIGURES = ("bpp", "psnr", "ms_ssim", "encode_s", "decode_s")

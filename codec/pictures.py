@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
-from codec.errors import CodecError, FormatError
+from codec.errors import FormatError
 
 _EXIF_PREFIX = b"Exif\x00\x00"
 """Pillow puts it before EXIF; the file goes without."""
-_TIFF_XMP = 700
-_PILLOW_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
-Note = Callable[[str], None]
-"""Takes one line about something that was done to a picture on the way in."""
-
-
-def silent(_line: str) -> None:
-    """A ``Note`` that nobody hears."""
+PILLOW_NAMES = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
+"""Where in ``Image.info`` each kind of metadata is."""
 
 
 @dataclass
@@ -49,42 +41,9 @@ class Picture:
     def info_of(metadata: dict[str, bytes]) -> dict[str, bytes]:
         """``metadata`` under the names, and in the form, that Pillow has for them in ``Image.info``."""
         return {
-            _PILLOW_NAMES[name]: (_EXIF_PREFIX if name == "exif" else b"") + content
+            PILLOW_NAMES[name]: (_EXIF_PREFIX if name == "exif" else b"") + content
             for name, content in metadata.items()
         }
-
-
-def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note = silent) -> Image.Image:
-    """Read a picture file.
-
-    Args:
-        first_frame: take the first frame of an animation; without, animations are refused.
-        note: is told what the picture loses on the way.
-
-    Raises:
-        CodecError: when it is not a readable picture.
-    """
-    name = source if isinstance(source, Path) else "standard input"
-    try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and not first_frame:
-                raise CodecError(f"{name}: an animation of {frames} frames (--first-frame takes the first)")
-            if frames > 1:
-                note(f"the first of {frames} frames")
-            sixteen_bits = any(";16" in str(tile.args) for tile in picture.tile if hasattr(tile, "args"))
-            if sixteen_bits or picture.mode.startswith("I"):
-                note("16 bits a channel are rounded to 8")
-            picture.load()
-            return picture
-    except UnidentifiedImageError as error:
-        raise CodecError(f"{name}: not a picture in a format that Pillow reads") from error
-    except Image.DecompressionBombError as error:
-        raise CodecError(f"{name}: too many pixels") from error
-    except OSError as error:
-        raise CodecError(f"{name}: {error.strerror or error}") from error
-    except (ValueError, SyntaxError, EOFError) as error:
-        raise CodecError(f"{name}: a damaged picture ({error})") from error
 
 
 def _converted(picture: Image.Image, target: str) -> Image.Image:
@@ -103,7 +62,7 @@ def _converted(picture: Image.Image, target: str) -> Image.Image:
 
 def _metadata(picture: Image.Image) -> dict[str, bytes]:
     found = {}
-    for name, key in _PILLOW_NAMES.items():
+    for name, key in PILLOW_NAMES.items():
         content = picture.info.get(key)
         if isinstance(content, bytes) and content.removeprefix(_EXIF_PREFIX):
             found[name] = content.removeprefix(_EXIF_PREFIX)
@@ -112,7 +71,10 @@ def _metadata(picture: Image.Image) -> dict[str, bytes]:
 
 def _stripped(picture: Image.Image, mode: str) -> Image.Image:
     """Upright and in sRGB, so that it looks the same without its metadata."""
-    upright = ImageOps.exif_transpose(picture)
+    try:
+        upright = ImageOps.exif_transpose(picture)
+    except Exception:  # of any class, from whatever the parser met: EXIF like that says nothing about the orientation
+        upright = picture
     if mode in ("RGB", "L") and upright.info.get("icc_profile"):
         alpha = upright.getchannel("A") if "A" in upright.getbands() else None
         upright = _converted(upright.convert(mode), mode)
@@ -163,18 +125,3 @@ def as_picture(image: Image.Image | np.ndarray, strip: bool = False) -> Picture:
         image = image.convert("L")
     # Not converted without need: that would be another copy of a large picture.
     return Picture(np.asarray(image if image.mode == "RGB" else image.convert("RGB")), grey, alpha, metadata)
-
-
-def save_options(image: Image.Image, pillow_format: str) -> dict:
-    """What ``image.save`` must be told so that a file of ``pillow_format`` keeps the metadata."""
-    options = {key: image.info[key] for key in _PILLOW_NAMES.values() if key in image.info}
-    if pillow_format == "PNG" and "xmp" in options:
-        chunks = PngImagePlugin.PngInfo()
-        chunks.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))
-        options["pnginfo"] = chunks
-    if pillow_format == "TIFF" and "xmp" in options:
-        exif = Image.Exif()  # in TIFF, all of it is one directory
-        exif.load(options.get("exif"))
-        exif[_TIFF_XMP] = options.pop("xmp")
-        options["exif"] = exif
-    return options

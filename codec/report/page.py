@@ -14,7 +14,8 @@ from PIL import Image
 from codec.codec import Codec
 from codec.errors import LimitError
 from codec.metrics import psnr
-from codec.pictures import as_picture, open_picture
+from codec.picture_files import open_picture
+from codec.pictures import as_picture
 from codec.rivals import RIVALS, rival_decode, rival_encode
 
 TEMPLATE = Path(__file__).parent / "page.html"

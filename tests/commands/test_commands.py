@@ -43,6 +43,17 @@ def test_a_picture_survives_encode_info_and_decode(picture_file, model, tmp_path
     assert run("decode", nic, "-o", png, "--overwrite", *model).returncode == 0
 
 
+def test_damaged_exif_is_kept_and_otherwise_passed_over_in_silence(model, tmp_path):
+    source, nic = tmp_path / "a.png", tmp_path / "a.nic"
+    exif = b"II*\0\x08\0\0\0\x05\0\x12\x01\x03\0"  # ends amid its first entry
+    Image.fromarray(made_picture(40, 30)).save(source, exif=exif)
+    assert run("encode", source, "-o", nic, *model).stderr.decode().count("\n") == 1
+    assert json.loads(run("info", nic, "--json").stdout)["metadata"]["exif"] == len(exif)
+    assert run("decode", nic, "-o", tmp_path / "a.tiff", *model).stderr.decode().count("\n") == 1
+    stripped = run("encode", source, "-o", nic, "--strip", "--overwrite", *model)
+    assert stripped.returncode == 0 and stripped.stderr.decode().count("\n") == 1
+
+
 def test_metadata_alpha_and_a_region_go_through_the_commands(model, tmp_path):
     source, nic, png = tmp_path / "a.png", tmp_path / "a.nic", tmp_path / "b.png"
     alpha = np.full((70, 100, 1), 255, np.uint8)

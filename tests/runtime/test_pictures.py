@@ -6,7 +6,8 @@ from conftest import made_picture
 from PIL import Image, ImageCms
 
 from codec import CodecError, FormatError
-from codec.pictures import as_picture, open_picture, save_options
+from codec.picture_files import open_picture, picture_file
+from codec.pictures import as_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
@@ -75,9 +76,7 @@ def test_profile_exif_and_xmp_come_back_byte_for_byte(tiny, kind):
     original = with_metadata(orientation=1)
     decoded = tiny.decode(tiny.encode(original))
     assert all(decoded.info[key] == original.info[key] for key in ("icc_profile", "exif", "xmp"))
-    buffer = io.BytesIO()
-    decoded.save(buffer, kind, **save_options(decoded, kind))
-    again = open_picture(buffer.getvalue())
+    again = open_picture(picture_file(decoded, kind))
     assert again.info["icc_profile"] == SRGB and again.info["xmp"] == XMP
     assert again.getexif()[0x010E] == "a description"
 
@@ -88,6 +87,38 @@ def test_orientation_is_kept_and_stripping_does_not_change_how_a_picture_looks(t
     stripped = tiny.decode(tiny.encode(image, strip=True))
     assert kept.size == (60, 40) and kept.getexif()[0x0112] == 6
     assert stripped.size == (40, 60) and not {"icc_profile", "exif", "xmp"} & set(stripped.info)
+
+
+@pytest.mark.parametrize(
+    ("kind", "metadata", "lost"),
+    [
+        ("TIFF", {"exif": b"Exif\0\0no TIFF at all", "xmp": XMP}, "exif"),
+        ("JPEG", {"icc_profile": SRGB, "xmp": b"x" * 70_000}, "xmp"),
+        ("TIFF", {"exif": b"Exif\0\0II*\0\xff\xff\xff\xff", "icc_profile": SRGB}, None),
+    ],
+)
+def test_metadata_that_a_format_does_not_take_is_left_out_and_told(kind, metadata, lost):
+    image = Image.new("RGB", (20, 10))
+    image.info.update(metadata)
+    notes = []
+    again = open_picture(picture_file(image, kind, note=notes.append))
+    assert notes == ([f"without {lost}, which {kind} does not take"] if lost else [])
+    for name in metadata.keys() - {lost, "exif"}:
+        assert again.info[name] == metadata[name]
+
+
+def test_a_picture_that_a_format_cannot_hold_is_one_error():
+    with pytest.raises(CodecError, match="WEBP"):
+        picture_file(Image.new("RGB", (17_000, 1)), "WEBP")
+    with pytest.raises(CodecError, match="JPEG"):
+        picture_file(Image.new("RGBA", (10, 10)), "JPEG")
+
+
+def test_exif_that_cannot_be_read_does_not_keep_a_picture_from_being_stripped():
+    image = Image.fromarray(made_picture(40, 60))
+    image.info["exif"] = b"Exif\0\0no TIFF at all"
+    assert as_picture(image, strip=True).pixels.shape == (60, 40, 3)
+    assert as_picture(image).metadata["exif"] == b"no TIFF at all"
 
 
 def test_an_animation_is_refused_or_gives_its_first_frame(tmp_path):
