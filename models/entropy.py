@@ -28,7 +28,7 @@ from codec.tables import (
     step_phases,
 )
 from models.architecture import Architecture
-from models.integer import IntegerConv2d, clip_through
+from models.integer import IntegerConv2d, clip_through, clipped
 from models.quantize import straight_through
 
 HIDDEN_SHIFT, HIDDEN_MAX = 6, 1023
@@ -57,8 +57,8 @@ def quality_level(quality: Tensor) -> Tensor:
 
 
 def hidden(x: Tensor) -> Tensor:
-    """The activation function of the integer networks: a clipped ReLU."""
-    return functional.hardtanh(x, 0, HIDDEN_MAX)  # as ``clamp``, with a gradient in one operation
+    """The activation function of the integer networks: a clipped ReLU. ``hidden_conv`` ends with it."""
+    return clipped(x, HIDDEN_MAX)
 
 
 def rounded(x: Tensor, exact: bool) -> Tensor:
@@ -74,14 +74,15 @@ def companded(decoded: Tensor, exact: bool) -> Tensor:
     return decoded.clamp(-64, 64) + rounded(decoded.clamp(-4096, 4096) / 16, exact)
 
 
-def hidden_conv(in_channels: int, out_channels: int, *, depthwise: bool = False) -> IntegerConv2d:
-    """A layer from hidden activations to hidden activations."""
+def hidden_conv(in_channels: int, out_channels: int, *, depthwise: bool = False, ends: bool = True) -> IntegerConv2d:
+    """A layer from hidden activations to hidden activations; without ``ends``, to what something is added to."""
     return IntegerConv2d(
         in_channels,
         out_channels,
         in_max=HIDDEN_MAX,
         in_shift=HIDDEN_SHIFT,
         out_shift=HIDDEN_SHIFT,
+        out_max=HIDDEN_MAX if ends else None,
         depthwise=depthwise,
     )
 
@@ -115,17 +116,14 @@ class HyperSynthesis(nn.Module):
         self.depthwise32 = hidden_conv(width, width, depthwise=True)
         self.up16 = hidden_conv(width, 4 * width)
         self.depthwise16 = hidden_conv(width, width, depthwise=True)
-        self.split = hidden_conv(width, STEPS * a.context_width)
+        self.split = hidden_conv(width, STEPS * a.context_width, ends=False)
 
     def forward(self, z_hat: Tensor, quality_level: Tensor) -> Tensor:
         """``z_hat`` holds integers in [-255, 255]; ``quality_level`` (B, 1, 1, 1) integers in [0, 255]."""
         x = hidden(self.stem(z_hat) + self.quality(quality_level))
-        x = hidden(self.depthwise64(x))
-        x = functional.pixel_shuffle(hidden(self.up32(x)), 2)  # (B, width, h/2, w/2)
-        x = hidden(self.depthwise32(x))
-        x = functional.pixel_shuffle(hidden(self.up16(x)), 2)  # (B, width, h, w)
-        x = hidden(self.depthwise16(x))
-        return self.split(x).clamp(-HIDDEN_MAX, HIDDEN_MAX)
+        x = functional.pixel_shuffle(self.up32(self.depthwise64(x)), 2)  # (B, width, h/2, w/2)
+        x = functional.pixel_shuffle(self.up16(self.depthwise32(x)), 2)  # (B, width, h, w)
+        return self.split(self.depthwise16(x)).clamp(-HIDDEN_MAX, HIDDEN_MAX)
 
 
 class ContextBlock(nn.Module):
@@ -135,12 +133,12 @@ class ContextBlock(nn.Module):
         super().__init__()
         self.depthwise = hidden_conv(width, width, depthwise=True)
         self.expand = hidden_conv(width, 2 * width)
-        self.contract = hidden_conv(2 * width, width)
+        self.contract = hidden_conv(2 * width, width, ends=False)
         nn.init.zeros_(self.contract.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Hidden activations (B, width, h, w) to hidden activations; at first the same."""
-        return hidden(x + self.contract(hidden(self.expand(hidden(self.depthwise(x))))))
+        return hidden(x + self.contract(self.expand(self.depthwise(x))))
 
 
 class ContextStep(nn.Module):
@@ -181,9 +179,8 @@ class ContextStep(nn.Module):
             context = companded(decoded, self.mean.exact)
             # Values predict means; magnitudes, whose signs no longer cancel, predict scales.
             x = x + self.context(torch.cat([context, context.abs()], dim=1))
-        x = hidden(self.mix1(hidden(x)))
-        x = hidden(self.mix2(x))
-        return self.blocks(hidden(self.mix3(x)))
+        x = self.mix3(self.mix2(self.mix1(hidden(x))))
+        return self.blocks(x)
 
     def neighbour_units(self, decoded: Tensor) -> Tensor:
         """Decoded latents (B, M, h, w) as ``neighbours`` takes them."""

@@ -21,7 +21,7 @@ from models.checkpoint import load_checkpoint
 from models.compression_model import CompressionModel
 from models.gradient import gradient_of
 from models.half_weights import with_half_weights
-from models.integer import IntegerConv2d, set_exact
+from models.integer import IntegerConv2d, clipped, set_exact
 from models.layers import Full
 from models.packed_step import PackedStep
 from models.post_filters import OPSET, post_filter_graph
@@ -93,10 +93,11 @@ class _Rounded(nn.Module):
         )
         self.convolution.weight = nn.Parameter(weight)
         self.convolution.bias = nn.Parameter(bias)
+        self.out_max = layer.out_max
         self.exact = True
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.floor(self.convolution(x))
+        return torch.floor(clipped(self.convolution(x), self.out_max))
 
 
 def _with_rounded_layers(module: nn.Module) -> nn.Module:

@@ -49,6 +49,11 @@ def clip_through(x: Tensor, low: float, high: float) -> Tensor:
     return _Clip.apply(x, low, high) if x.requires_grad else x.clamp(low, high)
 
 
+def clipped(total: Tensor, out_max: int | None) -> Tensor:
+    """What a layer clips before it rounds: the result is the same, and inference does it in the convolution."""
+    return total if out_max is None else functional.hardtanh(total, 0, out_max)  # as ``clamp``, its gradient is cheaper
+
+
 class IntegerConv2d(nn.Module):
     """A direct convolution (1x1, in ``groups`` of channels, or depthwise 3x3) from integers to integers.
 
@@ -56,6 +61,7 @@ class IntegerConv2d(nn.Module):
         in_max: the largest magnitude that an input can have.
         in_shift: inputs stand for ``integer * 2**-in_shift``.
         out_shift: outputs stand for ``integer * 2**-out_shift``.
+        out_max: outputs are clipped to 0..out_max; by default, they are not.
 
     ``exact`` switches between training in real numbers and the integer arithmetic of inference.
     """
@@ -68,6 +74,7 @@ class IntegerConv2d(nn.Module):
         in_max: int,
         in_shift: int,
         out_shift: int,
+        out_max: int | None = None,
         groups: int = 1,
         depthwise: bool = False,
     ) -> None:
@@ -75,7 +82,7 @@ class IntegerConv2d(nn.Module):
         self.groups = in_channels if depthwise else groups
         kernel = 3 if depthwise else 1
         self.padding = kernel // 2
-        self.in_max, self.in_shift, self.out_shift = in_max, in_shift, out_shift
+        self.in_max, self.in_shift, self.out_shift, self.out_max = in_max, in_shift, out_shift, out_max
         self.weight = nn.Parameter(torch.empty(out_channels, in_channels // self.groups, kernel, kernel))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
@@ -101,14 +108,13 @@ class IntegerConv2d(nn.Module):
         return straight_through(weight, weight_rounded), straight_through(bias, bias_rounded), k
 
     def forward(self, x: Tensor) -> Tensor:
-        """Integers (B, C_in, H, W) in float32 to integers (B, C_out, H, W), not yet clipped."""
-        if not self.exact:
-            weight = self.weight * 2.0 ** (self.out_shift - self.in_shift)
-            bias = self.bias * 2.0**self.out_shift
-            return functional.conv2d(x, weight, bias, padding=self.padding, groups=self.groups)
-        weight, bias, _ = self.rounded()
-        total = functional.conv2d(x, weight, bias, padding=self.padding, groups=self.groups)
-        return straight_through(total, torch.floor(total))
+        """Integers (B, C_in, H, W) in float32 to integers (B, C_out, H, W)."""
+        if self.exact:
+            weight, bias, _ = self.rounded()
+        else:
+            weight, bias = self.weight * 2.0 ** (self.out_shift - self.in_shift), self.bias * 2.0**self.out_shift
+        total = clipped(functional.conv2d(x, weight, bias, padding=self.padding, groups=self.groups), self.out_max)
+        return straight_through(total, torch.floor(total)) if self.exact else total
 
     def proof(self) -> float:
         """The largest ``sum|w_int| * max|a| + |b_int|`` of any output channel, in exact arithmetic.
