@@ -54,10 +54,10 @@ def decode(
         raise typer.BadParameter("--region and --salvage do not go together")
 
     def work(name: str) -> None:
-        target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1)
-        kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
         lost: list[int] = []
         with open_input(name) as file:
+            target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1)
+            kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
             if salvage:
                 picture, lost = coder.salvage(file)
             else:

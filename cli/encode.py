@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -37,14 +38,14 @@ def encode(
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
 
     def work(name: str) -> None:
-        target = output_path(name, output, ".nic", len(inputs) > 1)
         picture = open_picture(
             read_input(name) if name == "-" else Path(name),
             first_frame=first_frame,
             note=lambda line: session.say(f"{name}: {line}"),
         )
+        target = output_path(name, output, ".nic", len(inputs) > 1)
         pixels = picture.width * picture.height
-        limit = max_bytes if target_bpp is None else int(target_bpp * pixels / 8)
+        limit = max_bytes if target_bpp is None else int(min(target_bpp * pixels / 8, sys.maxsize))
         options = {"strip": strip, "fallback": not no_fallback, "effort": effort}
         if limit is not None or min_psnr is not None:
             data = coder.encode_to_fit(picture, max_bytes=limit, min_psnr=min_psnr, **options)

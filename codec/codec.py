@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from typing import BinaryIO
 
@@ -105,10 +106,13 @@ class Codec:
 
         Raises:
             LimitError: when no quality fits; the message says what can be reached.
+            FormatError: for a PSNR that is not a number.
             ValueError: when not exactly one limit is given.
         """
         if (max_bytes is None) == (min_psnr is None):
             raise ValueError("give max_bytes or min_psnr")
+        if min_psnr is not None and math.isnan(min_psnr):
+            raise FormatError(f"a PSNR of {min_psnr} dB: not a number")
         picture = _checked(image, strip)
 
         def encode(quality: int, fallback: bool = False) -> bytes:

@@ -42,7 +42,7 @@ def _next_quality(below: Trial | None, above: Trial | None, aim: float, slope: f
     known = below or above
     guess = known.quality + (aim - known.value) / slope
     low, high = (below.quality + 1, _BEST) if below else (0, above.quality - 1)
-    return int(np.clip(round(guess), low, high))
+    return round(float(np.clip(guess, low, high)))  # for any PSNR that is asked for, an infinite one too
 
 
 def _search(encode: Callable[[int], tuple[float, Result]], target: float, kind: str) -> Result:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.unseen import pixel_art
-from codec import LimitError
+from codec import FormatError, LimitError
 from codec.metrics import psnr
 from codec.rate_control import fit_bytes, fit_psnr
 
@@ -32,6 +32,10 @@ def test_a_limit_above_the_range_gives_the_best_quality_and_one_below_it_an_erro
     assert fit_psnr(lambda quality: 30 + quality / 1000, 20) == 0
     with pytest.raises(LimitError, match=r"is 40\.00 dB"):
         fit_psnr(lambda quality: 30 + quality / 1000, 41)
+    for wanted in (math.inf, 1e300):
+        with pytest.raises(LimitError, match=r"is 40\.00 dB"):
+            fit_psnr(lambda quality: 30 + quality / 1000, wanted)
+    assert fit_psnr(lambda quality: 30 + quality / 1000, -math.inf) == 0
 
 
 def test_a_file_fits_its_limit_and_reaches_its_psnr(tiny):
@@ -43,6 +47,11 @@ def test_a_file_fits_its_limit_and_reaches_its_psnr(tiny):
     wanted = sum(psnr(pixels, np.asarray(tiny.decode(f))) for f in (low, high)) / 2
     data = tiny.encode_to_fit(pixels, min_psnr=wanted)
     assert psnr(pixels, np.asarray(tiny.decode(data))) >= wanted
+
+
+def test_a_psnr_that_is_no_number_is_refused(tiny):
+    with pytest.raises(FormatError, match="not a number"):
+        tiny.encode_to_fit(made_picture(20, 20), min_psnr=math.nan)
 
 
 def test_a_drawing_fits_limits_that_only_webp_meets(tiny):
