@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import warnings
 from typing import Annotated
@@ -36,8 +37,9 @@ def options(
 ) -> None:
     """A learned image codec: one model for every rate, bit-exact decoding."""
     session.quiet, session.verbose, session.debug = quiet, verbose, debug
-    if not debug:
-        warnings.simplefilter("ignore")  # libraries' warnings are for who calls them
+    if not debug:  # what libraries warn of is for who calls them
+        warnings.simplefilter("ignore")
+        logging.disable()
 
 
 app.command()(encode)
