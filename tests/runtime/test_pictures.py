@@ -89,6 +89,7 @@ def test_orientation_is_kept_and_stripping_does_not_change_how_a_picture_looks(t
     assert stripped.size == (40, 60) and not {"icc_profile", "exif", "xmp"} & set(stripped.info)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize(
     ("kind", "metadata", "lost"),
     [
