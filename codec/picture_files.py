@@ -68,28 +68,27 @@ def picture_file(image: Image.Image, kind: str, *, note: Note = silent, **option
         CodecError: when the format cannot hold such a picture.
     """
     metadata = {name: image.info[name] for name in PILLOW_NAMES.values() if name in image.info}
-    for count in range(len(metadata), -1, -1):
-        for names in combinations(metadata, count):
-            for name in metadata.keys() - set(names):
-                image.info.pop(name, None)
-            image.info.update({name: metadata[name] for name in names})
-            buffer = io.BytesIO()
-            try:
-                image.save(buffer, kind, **options, **_metadata_options(image, kind))
-            except MemoryError:
-                raise
-            except Exception as error:  # of any class: garbage as EXIF, XMP too long for JPEG, too wide for WebP
-                reason = error
-                continue
-            if lost := [name for name in metadata if name not in names]:
-                note(f"without {' and '.join(lost)}, which {kind} does not take")
-            return buffer.getvalue()
+    others = {name: content for name, content in image.info.items() if name not in metadata}
+    for kept in (names for count in range(len(metadata), -1, -1) for names in combinations(metadata, count)):
+        part = {name: metadata[name] for name in kept}
+        image.info = others | part  # some formats look there, whatever they are told
+        buffer = io.BytesIO()
+        try:
+            image.save(buffer, kind, **options, **_metadata_options(part, kind))
+        except MemoryError:
+            raise
+        except Exception as error:  # of any class: garbage as EXIF, XMP too long for JPEG, too wide for WebP
+            reason = error
+            continue
+        if lost := [name for name in metadata if name not in kept]:
+            note(f"without {' and '.join(lost)}, which {kind} does not take")
+        return buffer.getvalue()
     raise CodecError(f"Pillow does not write this picture as {kind}: {reason}") from reason
 
 
-def _metadata_options(image: Image.Image, kind: str) -> dict:
-    """What ``image.save`` must be told so that a file of ``kind`` keeps the metadata."""
-    options = {name: image.info[name] for name in PILLOW_NAMES.values() if name in image.info}
+def _metadata_options(metadata: dict[str, bytes], kind: str) -> dict:
+    """What ``Image.save`` must be told so that a file of ``kind`` keeps ``metadata``."""
+    options: dict = dict(metadata)
     if kind == "PNG" and "xmp" in options:
         chunks = PngImagePlugin.PngInfo()
         chunks.add_itxt("XML:com.adobe.xmp", options.pop("xmp").decode("utf-8", "replace"))

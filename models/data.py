@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
+
+from codec.errors import CodecError
+from codec.picture_files import open_picture
 
 MIN_SIDE = 64
 
@@ -17,9 +19,8 @@ MIN_SIDE = 64
 def load_picture(path: Path) -> Tensor | None:
     """A picture as uint8 (3, H, W), or None when it cannot be read or is under 64 pixels on a side."""
     try:
-        with Image.open(path) as picture:
-            pixels = np.array(picture.convert("RGB"))
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        pixels = np.array(open_picture(path, first_frame=True).convert("RGB"))
+    except CodecError:
         return None
     if min(pixels.shape[:2]) < MIN_SIDE:
         return None

@@ -179,8 +179,7 @@ class ContextStep(nn.Module):
             context = companded(decoded, self.mean.exact)
             # Values predict means; magnitudes, whose signs no longer cancel, predict scales.
             x = x + self.context(torch.cat([context, context.abs()], dim=1))
-        x = self.mix3(self.mix2(self.mix1(hidden(x))))
-        return self.blocks(x)
+        return self.blocks(self.mix3(self.mix2(self.mix1(hidden(x)))))
 
     def neighbour_units(self, decoded: Tensor) -> Tensor:
         """Decoded latents (B, M, h, w) as ``neighbours`` takes them."""
@@ -277,12 +276,14 @@ def _interval(residual: Tensor, scale_index: Tensor, mixture: Tensor | None) -> 
     distance = residual.abs()
     inverse = torch.exp(scale_index * -LOG_SCALE_STEP) / SCALE_MIN
     level = scale_index.round().long()
+    # Without a mixture it is the first multiple's Gaussian, of the scale itself.
+    shares = [1.0] if mixture is None else [column.take(level) for column in mixture.to(distance.dtype).unbind(1)]
     probability, by_distance, by_scale = (torch.zeros_like(distance) for _ in range(3))
-    for column, multiple in enumerate(MULTIPLES if mixture is not None else (1.0,)):
-        share = 1.0 if mixture is None else mixture[:, column].to(distance.dtype).take(level)
-        high, low = ((edge - distance) * (inverse / multiple) for edge in (0.5, -0.5))
+    for share, multiple in zip(shares, MULTIPLES, strict=False):
+        steepness = inverse / multiple
+        high, low = ((edge - distance) * steepness for edge in (0.5, -0.5))
         high_density, low_density = (torch.exp(-0.5 * x * x) * (share * DENSITY) for x in (high, low))
         probability += (torch.erf(high * 0.5**0.5) - torch.erf(low * 0.5**0.5)) * (0.5 * share)
-        by_distance -= (high_density - low_density) * (inverse / multiple)
+        by_distance -= (high_density - low_density) * steepness
         by_scale -= high * high_density - low * low_density
     return probability, by_distance * torch.sign(residual), by_scale * LOG_SCALE_STEP

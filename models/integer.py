@@ -50,7 +50,10 @@ def clip_through(x: Tensor, low: float, high: float) -> Tensor:
 
 
 def clipped(total: Tensor, out_max: int | None) -> Tensor:
-    """What a layer clips before it rounds: the result is the same, and inference does it in the convolution."""
+    """What a layer clips before it rounds: the result is the same, and inference does it in the convolution.
+
+    In training, what only rounding makes zero keeps its gradient.
+    """
     return total if out_max is None else functional.hardtanh(total, 0, out_max)  # as ``clamp``, its gradient is cheaper
 
 
