@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -30,4 +32,16 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict]:
         raise ValueError(f"{path}: not a checkpoint of this project") from error
     if not isinstance(state, dict) or state.get("version") != VERSION:
         raise ValueError(f"{path}: not a checkpoint of version {VERSION}")
+    kinds = {"recipe": dict, "step": int, "seconds": float}
+    if any(type(state.get(name)) is not kind for name, kind in kinds.items()):
+        raise ValueError(f"{path}: a checkpoint without its recipe, or of no known age")
     return recipe_from_dict(state["recipe"]), state
+
+
+@contextlib.contextmanager
+def restoring() -> Iterator[None]:
+    """Inside, parts of a checkpoint are put where they belong. Raises ValueError when they do not fit."""
+    try:
+        yield
+    except Exception as error:  # torch raises a different class for everything that can be missing or misshapen
+        raise ValueError("the checkpoint does not fit its recipe") from error

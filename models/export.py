@@ -17,7 +17,7 @@ from codec.latents import decode_latents
 from codec.model_file import GRADIENT, POST_FILTER, read_model, write_model
 from codec.tile_content import unpack
 from codec.tiles import cells_of
-from models.checkpoint import load_checkpoint
+from models.checkpoint import load_checkpoint, restoring
 from models.compression_model import CompressionModel
 from models.gradient import gradient_of
 from models.half_weights import with_half_weights
@@ -52,8 +52,9 @@ def trained_model(checkpoint: Path) -> tuple[CompressionModel, dict]:
     recipe, state = load_checkpoint(checkpoint)
     model = CompressionModel(recipe.architecture, recipe.quantization)
     prefix = "module."
-    model.load_state_dict({k[len(prefix) :]: v for k, v in state["average"].items() if k.startswith(prefix)})
-    model.likelihood.mixture = state.get("mixture")
+    with restoring():
+        model.load_state_dict({k[len(prefix) :]: v for k, v in state["average"].items() if k.startswith(prefix)})
+        model.likelihood.mixture = state.get("mixture")
     set_exact(model.eval(), True)
     return model, state
 

@@ -17,6 +17,34 @@ else:
     import tomli as tomllib
 
 RECIPES = Path(__file__).parent / "recipes"
+SIDE = (64, 8192)
+COUNT = (1, 1 << 16)
+SHARE = (0.0, 1.0)
+RANGES = {
+    "steps": (1, 10**9),
+    "hours": (0.0, 1e5),
+    "batch": COUNT,
+    "crop": SIDE,
+    "late_batch": COUNT,
+    "late_crop": SIDE,
+    "late_from": SHARE,
+    "exact_from": SHARE,
+    "learning_rate": (1e-12, 1.0),
+    "warmup": SHARE,
+    "transforms_from": SHARE,
+    "transform_rate": (0.0, 100.0),
+    "rotation_rate": (0.0, 100.0),
+    "decay_from": SHARE,
+    "final_rate": (1e-9, 1.0),
+    "weight_decay": SHARE,
+    "clip_norm": (1e-9, 1e9),
+    "ema_decay": SHARE,
+    "lambda_min": (1e-9, 1e3),
+    "lambda_max": (1e-9, 1e3),
+    "downscale": SHARE,
+    "seed": (0, (1 << 32) - 1),
+}
+"""Of every number in a recipe, the least and the largest value."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +84,17 @@ class Recipe:
     architecture: Architecture = field(default_factory=Architecture)
 
     def __post_init__(self) -> None:
+        for name, (least, largest) in RANGES.items():
+            if not least <= getattr(self, name) <= largest:  # nor is what is not a number
+                raise ValueError(f"recipe: {name} must be from {least:g} to {largest:g}, not {getattr(self, name)}")
         if self.quantization not in MODES:
             raise ValueError(f"recipe: quantization {self.quantization!r} is not one of {', '.join(MODES)}")
         if self.optimizer not in ("adamw", "soap"):
             raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
         if self.crop % 64 or self.late_crop % 64:
             raise ValueError("recipe: crops must be multiples of 64 pixels")
-        if not 0 < self.lambda_min < self.lambda_max:
-            raise ValueError("recipe: lambda_min must be above 0 and below lambda_max")
+        if not self.lambda_min < self.lambda_max:
+            raise ValueError("recipe: lambda_min must be below lambda_max")
 
     def distortion_weight(self, quality):
         """lambda for a quality in [0, 1], a number or a tensor."""
@@ -79,7 +110,7 @@ class Recipe:
         """
         start = 0.0 if group == "entropy" else self.transforms_from
         warm = min(1.0, max(0.0, progress - start + 1e-6) / (self.warmup + 1e-6))
-        late = min(1.0, max(0.0, (progress - self.decay_from) / (1 - self.decay_from)))
+        late = min(1.0, max(0.0, (progress - self.decay_from) / (1 - self.decay_from + 1e-6)))
         share = {"entropy": 1.0, "transform": self.transform_rate, "rotation": self.rotation_rate}[group]
         return self.learning_rate * share * warm * self.final_rate**late
 

@@ -14,7 +14,7 @@ from models.checkpoint import load_checkpoint
 from models.data import load_folder
 from models.optimize import flushed_denormals
 from models.recipe import Recipe
-from models.trainer import Trainer
+from models.trainer import Trainer, check_device
 from models.validate import validate
 
 LOG_EVERY = 50
@@ -84,8 +84,10 @@ def train(
     Without ``valid`` every fiftieth picture is held out for validation.
 
     Raises:
-        ValueError: for a folder without pictures, or a checkpoint that is there already or is missing.
+        ValueError: for a folder without pictures, a checkpoint that is there already, missing or damaged, or a
+            device that is not there.
     """
+    check_device(device)
     console = console or Console(stderr=True)
     checkpoint = out / "checkpoint.pt"
     saved: dict | None = None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codec.model_file import load_model
 from models.captured import CapturedGradients, compile_parts
-from models.checkpoint import load_checkpoint, save_checkpoint
+from models.checkpoint import load_checkpoint, restoring, save_checkpoint
 from models.compression_model import CompressionModel
 from models.data import random_batch
 from models.integer import set_exact
@@ -24,6 +24,8 @@ from models.post_filters import crop_statistics, principal_filters
 from models.recipe import Recipe
 from models.start import start_from_principal_components
 from models.symbol_tables import count_symbols, mixture_weights
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 @dataclass
@@ -63,18 +65,20 @@ class Trainer:
         elif saved is None:
             start_from_principal_components(model, recipe, pictures)
         else:
-            self.mixture = model.likelihood.mixture = saved.get("mixture")
+            with restoring():
+                self.mixture = model.likelihood.mixture = saved.get("mixture")
         # On an accelerator crops are cut there: a core cannot cut them as fast as it takes them.
         self.pictures = [picture.to(self.fabric.device) for picture in pictures]
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
         self.average = make_average(self.model, recipe)
         optimizer = make_optimizer(self.model, recipe)
         if saved is not None:
-            self.model.load_state_dict(saved["model"])
-            self.average.load_state_dict(saved["average"])
-            optimizer.load_state_dict(saved["optimizer"])
-            self.generator.set_state(saved["crops"])
-            torch.set_rng_state(saved["noise"])
+            with restoring():
+                self.model.load_state_dict(saved["model"])
+                self.average.load_state_dict(saved["average"])
+                optimizer.load_state_dict(saved["optimizer"])
+                self.generator.set_state(saved["crops"])
+                torch.set_rng_state(saved["noise"])
             self.position = Position(saved["step"], saved["seconds"])
             self.started_from = saved.get("started_from")
         self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
@@ -172,6 +176,14 @@ class Trainer:
         return torch.stack([bpp.detach().mean(), psnr.mean(), loss.detach()]).float()
 
 
+def check_device(device: str) -> None:
+    """Raises ValueError when ``device`` is not auto, cpu or cuda, or is not there."""
+    if device not in DEVICES:
+        raise ValueError(f"device {device!r} is not one of {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch finds no accelerator on this machine")
+
+
 def fast_precision(device: str) -> str:
     """Fabric's name for bfloat16 where ``device`` (auto, cpu or cuda) computes in it, else for float32.
 
@@ -201,8 +213,9 @@ def load_weights(model: CompressionModel, earlier: Path, recipe: Recipe, picture
     else:
         saved_recipe, saved = load_checkpoint(earlier)
         before = CompressionModel(saved_recipe.architecture, saved_recipe.quantization)
-        before.load_state_dict(saved["model"])
-        before.likelihood.mixture = saved.get("mixture")
+        with restoring():
+            before.load_state_dict(saved["model"])
+            before.likelihood.mixture = saved.get("mixture")
         facts = {
             "steps": saved["step"],
             "hours": round(saved["seconds"] / 3600, 3),

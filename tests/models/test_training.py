@@ -126,11 +126,32 @@ def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "values", [{"nonsense": 1}, {"steps": "many"}, {"quantization": "magic"}, {"optimizer": "magic"}, {"crop": 100}]
+    "values",
+    [
+        {"nonsense": 1},
+        {"steps": "many"},
+        {"steps": 0},
+        {"hours": float("nan")},
+        {"batch": 0},
+        {"quantization": "magic"},
+        {"optimizer": "magic"},
+        {"crop": 100},
+        {"crop": 0},
+        {"late_crop": 1 << 20},
+        {"warmup": -0.1},
+        {"ema_decay": 2.0},
+        {"lambda_min": 0.1, "lambda_max": 0.1},
+        {"seed": 1 << 32},
+    ],
 )
 def test_a_wrong_recipe_is_refused(values):
     with pytest.raises(ValueError, match="recipe"):
         recipe_from_dict(values)
+
+
+def test_a_learning_rate_need_not_fall():
+    recipe = recipe_from_dict({"decay_from": 1.0})
+    assert recipe.learning_rate_at(0.5) == recipe.learning_rate_at(1.0) == recipe.learning_rate
 
 
 def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
@@ -138,3 +159,25 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
     path.write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not a checkpoint"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("name", ["recipe", "step", "seconds", "model", "average", "optimizer", "crops", "noise"])
+def test_a_checkpoint_whose_parts_are_wrong_is_refused(name, run_folder, tmp_path):
+    data, out = run_folder
+    recipe, state = load_checkpoint(out / "checkpoint.pt")
+    save_checkpoint(tmp_path / "checkpoint.pt", dataclasses.replace(recipe, steps=21), state)
+    damaged = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    for value in ("nothing", {"module.gain.log_scale": torch.zeros(1)}):
+        damaged[name] = value
+        torch.save(damaged, tmp_path / "checkpoint.pt")
+        with pytest.raises(ValueError, match="checkpoint|recipe"):
+            train(data, tmp_path, recipe, device="cpu", resume=True)
+        if name == "average":
+            with pytest.raises(ValueError, match="checkpoint"):
+                export(tmp_path / "checkpoint.pt", "tiny")
+
+
+@pytest.mark.parametrize("device", ["magic", "mps", *([] if torch.cuda.is_available() else ["cuda"])])
+def test_a_device_that_is_not_there_is_refused(device, run_folder, tmp_path):
+    with pytest.raises(ValueError, match="device"):
+        train(run_folder[0], tmp_path, load_recipe(RECIPES / "tiny.toml"), device=device)
