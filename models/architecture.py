@@ -5,8 +5,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
+from codec.tables import STEPS
+
 BLOCK_COUNTS = ("analysis_blocks8", "analysis_blocks16", "synthesis_blocks8", "synthesis_blocks16", "context_blocks")
 """What a model can have more of than the one that its training starts from."""
+MOST_WEIGHTS = 1 << 28
+"""In blocks."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,12 @@ class Architecture:
                 raise ValueError(f"architecture: {field.name} must be an integer from {least} to 4096, not {value!r}")
         if self.latents % 16:
             raise ValueError(f"architecture: latents must be a multiple of 16, not {self.latents}")
+        blocks8 = self.analysis_blocks8 + self.synthesis_blocks8
+        blocks16 = self.analysis_blocks16 + self.synthesis_blocks16
+        weights = 5 * (blocks8 * self.width8**2 + blocks16 * self.width16**2)
+        weights += 4 * STEPS * self.context_blocks * self.context_width**2
+        if weights > MOST_WEIGHTS:
+            raise ValueError(f"architecture: blocks of over {MOST_WEIGHTS} weights")
 
     @property
     def synthesis_halo(self) -> int:

@@ -45,6 +45,8 @@ RANGES = {
     "seed": (0, (1 << 32) - 1),
 }
 """Of every number in a recipe, the least and the largest value."""
+MOST_PIXELS = 1 << 26
+"""In a batch."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,8 @@ class Recipe:
             raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
         if self.crop % 64 or self.late_crop % 64:
             raise ValueError("recipe: crops must be multiples of 64 pixels")
+        if max(self.batch * self.crop**2, self.late_batch * self.late_crop**2) > MOST_PIXELS:
+            raise ValueError(f"recipe: batches of over {MOST_PIXELS} pixels")
         if not self.lambda_min < self.lambda_max:
             raise ValueError("recipe: lambda_min must be below lambda_max")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -55,6 +58,17 @@ class Log:
         self.rows.writerow([step, f"{seconds:.1f}", f"{bpp:.4f}", f"{decibels:.3f}", f"{loss:.4f}"])
         self.file.flush()
         self.restart()
+
+
+@contextlib.contextmanager
+def told_of_memory() -> Iterator[None]:
+    """Raises MemoryError, as Python's own memory does, where torch finds none left."""
+    try:
+        yield
+    except RuntimeError as error:  # on a CPU of no class of its own
+        if isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error):
+            raise MemoryError("training: not enough memory; smaller batches and crops need less") from error
+        raise
 
 
 def read_pictures(data: Path, valid: Path | None, console: Console) -> tuple[list[Tensor], list[Tensor]]:
@@ -107,7 +121,7 @@ def train(
         TextColumn("{task.percentage:.1f} %"),
         TimeRemainingColumn(),
     )
-    with flushed_denormals(), Progress(*columns, console=console) as bar:
+    with told_of_memory(), flushed_denormals(), Progress(*columns, console=console) as bar:
         trainer = Trainer(recipe, pictures, device, saved, None if resume else start_from)
         out.mkdir(parents=True, exist_ok=True)
         log = Log(out / "log.csv", bar, trainer)

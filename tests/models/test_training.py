@@ -142,11 +142,24 @@ def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
         {"ema_decay": 2.0},
         {"lambda_min": 0.1, "lambda_max": 0.1},
         {"seed": 1 << 32},
+        {"batch": 1024, "crop": 1024},
     ],
 )
 def test_a_wrong_recipe_is_refused(values):
     with pytest.raises(ValueError, match="recipe"):
         recipe_from_dict(values)
+
+
+@pytest.mark.parametrize("values", [{"latents": 24}, {"width8": 0}, {"anchors": 1e3}, {"context_blocks": 4096}])
+def test_a_wrong_architecture_is_refused(values):
+    with pytest.raises(ValueError, match="architecture"):
+        recipe_from_dict({"architecture": values})
+
+
+def test_memory_that_is_not_there_is_one_error(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("models.trainer.random_batch", lambda *_: torch.empty(1 << 60))
+    with pytest.raises(MemoryError, match="not enough memory"):
+        train(run_folder[0], tmp_path, load_recipe(RECIPES / "tiny.toml"), device="cpu")
 
 
 def test_a_learning_rate_need_not_fall():
