@@ -46,6 +46,7 @@ class Log:
 
     def add(self, figures: Tensor) -> None:
         """Count one step's bpp, PSNR and loss, without waiting for them."""
+        self.bar.update(self.task, completed=self.trainer.progress)
         self.totals = self.totals + figures
         self.count += 1
         if self.count < LOG_EVERY:
@@ -54,7 +55,7 @@ class Log:
         speed = self.count / (time.monotonic() - self.began)
         step, seconds = self.trainer.position.step, self.trainer.position.seconds
         text = f"step {step}  {speed:.1f} steps/s  {bpp:.3f} bpp  {decibels:.2f} dB"
-        self.bar.update(self.task, completed=self.trainer.progress, description=text)
+        self.bar.update(self.task, description=text)
         self.rows.writerow([step, f"{seconds:.1f}", f"{bpp:.4f}", f"{decibels:.3f}", f"{loss:.4f}"])
         self.file.flush()
         self.restart()
@@ -134,6 +135,7 @@ def train(
                 trainer.save(checkpoint)
                 saved_at = time.monotonic()
         log.file.close()
+        bar.update(log.task, description="fitting tables and post-filters")
         trainer.fit()
         trainer.save(checkpoint)
         report(held_out)
