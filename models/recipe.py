@@ -114,7 +114,7 @@ class Recipe:
         """
         start = 0.0 if group == "entropy" else self.transforms_from
         warm = min(1.0, max(0.0, progress - start + 1e-6) / (self.warmup + 1e-6))
-        late = min(1.0, max(0.0, (progress - self.decay_from) / (1 - self.decay_from + 1e-6)))
+        late = min(1.0, max(0.0, (progress - self.decay_from) / max(1e-6, 1 - self.decay_from)))
         share = {"entropy": 1.0, "transform": self.transform_rate, "rotation": self.rotation_rate}[group]
         return self.learning_rate * share * warm * self.final_rate**late
 
