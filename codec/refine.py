@@ -27,7 +27,7 @@ from codec.tiles import CELL
 EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
 """Iterations for each effort."""
 DEFAULT_EFFORT = 2
-CURVATURE = 26.0
+CURVATURE = 30.0
 """Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
 taken to have. Training makes it about the same for all latents at all qualities."""
 LONGER, SHORTER = 1.07, 0.8
