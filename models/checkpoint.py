@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from models.recipe import Recipe, recipe_from_dict
 
@@ -35,6 +36,8 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict]:
     kinds = {"recipe": dict, "step": int, "seconds": float}
     if any(type(state.get(name)) is not kind for name, kind in kinds.items()):
         raise ValueError(f"{path}: a checkpoint without its recipe, or of no known age")
+    if not isinstance(state.get("mixture"), Tensor | None):
+        raise ValueError(f"{path}: a checkpoint whose mixture is not a tensor")
     return recipe_from_dict(state["recipe"]), state
 
 

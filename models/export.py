@@ -54,7 +54,7 @@ def trained_model(checkpoint: Path) -> tuple[CompressionModel, dict]:
     prefix = "module."
     with restoring():
         model.load_state_dict({k[len(prefix) :]: v for k, v in state["average"].items() if k.startswith(prefix)})
-        model.likelihood.mixture = state.get("mixture")
+    model.likelihood.mixture = state.get("mixture")
     set_exact(model.eval(), True)
     return model, state
 

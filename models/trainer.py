@@ -65,8 +65,7 @@ class Trainer:
         elif saved is None:
             start_from_principal_components(model, recipe, pictures)
         else:
-            with restoring():
-                self.mixture = model.likelihood.mixture = saved.get("mixture")
+            self.mixture = model.likelihood.mixture = saved.get("mixture")
         # On an accelerator crops are cut there: a core cannot cut them as fast as it takes them.
         self.pictures = [picture.to(self.fabric.device) for picture in pictures]
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
@@ -215,7 +214,7 @@ def load_weights(model: CompressionModel, earlier: Path, recipe: Recipe, picture
         before = CompressionModel(saved_recipe.architecture, saved_recipe.quantization)
         with restoring():
             before.load_state_dict(saved["model"])
-            before.likelihood.mixture = saved.get("mixture")
+        before.likelihood.mixture = saved.get("mixture")
         facts = {
             "steps": saved["step"],
             "hours": round(saved["seconds"] / 3600, 3),

@@ -174,7 +174,9 @@ def test_a_file_that_is_no_checkpoint_is_refused(tmp_path):
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("name", ["recipe", "step", "seconds", "model", "average", "optimizer", "crops", "noise"])
+@pytest.mark.parametrize(
+    "name", ["recipe", "step", "seconds", "mixture", "model", "average", "optimizer", "crops", "noise"]
+)
 def test_a_checkpoint_whose_parts_are_wrong_is_refused(name, run_folder, tmp_path):
     data, out = run_folder
     recipe, state = load_checkpoint(out / "checkpoint.pt")
