@@ -15,7 +15,7 @@ from codec.model_file import ENTROPY_GRAPHS, POST_FILTER, Model
 from codec.pictures import Picture
 from codec.post_filter import PostFilter
 from codec.tables import MEAN_SHIFT
-from codec.tile_content import LATENTS, TileContent, unpack
+from codec.tile_content import TileContent, unpack
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap, run_with_halo
 
 MAX_PIXELS = 1 << 28
@@ -102,7 +102,7 @@ class Decoder:
         latents = np.zeros((self.model.metadata["latents"], *self.outer.shape), np.float32)
         self.contents: dict[int, TileContent] = {}
         tiles = self._unpacked()  # read one by one (a file has one position), taken apart in parallel
-        if any(content.method == LATENTS for content in self.contents.values()):
+        if any(content.has_latents for content in self.contents.values()):
             self.engine.prepare(*ENTROPY_GRAPHS, *next_graphs)
         in_parallel(lambda found: self._place(*found, latents), tiles, self.at_once)
         return latents
@@ -117,9 +117,9 @@ class Decoder:
 
     def _place(self, index: int, tile: Area, latents: np.ndarray) -> None:
         def decode() -> None:
-            if self.contents[index].method == LATENTS:
-                stream = self.contents[index].colours
-                found = decode_latents(self.engine, self.model, stream, self.header.quality, *tile.shape)
+            content = self.contents[index]
+            if content.has_latents:
+                found = decode_latents(self.engine, self.model, content, self.header.quality, *tile.shape)
                 both = tile.common(self.outer)
                 latents[(slice(None), *both.within(self.outer))] = found[(slice(None), *both.within(tile))]
 
@@ -140,8 +140,8 @@ class Decoder:
         pixels = np.zeros((*self.cells.times(CELL).shape, 3), np.uint8)
 
         def fill(block: Area) -> None:
-            methods = {self.contents[i].method for i, tile in self.tiles if i in self.contents and overlap(tile, block)}
-            if LATENTS in methods:
+            there = (self.contents[i] for i, tile in self.tiles if i in self.contents and overlap(tile, block))
+            if any(content.has_latents for content in there):
                 rows, columns = block.times(CELL).within(self.cells.times(CELL))
                 pixels[rows, columns] = synthesise_block(
                     self.engine, self.model, latents, self.outer, block, self.header, self.post_filter
@@ -164,7 +164,7 @@ class Decoder:
             return
         content = self.contents[index]
         target = both.within(self.area)
-        if content.method != LATENTS:
+        if not content.has_latents:
             found = np.broadcast_to(content.classical_pixels(*there.shape), (*there.shape, 3))
             pixels[target] = found[both.within(there)]
         if alpha is not None:

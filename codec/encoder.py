@@ -20,7 +20,7 @@ from codec.pictures import Picture
 from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
 from codec.range_coder import VALUE_LIMIT
 from codec.refine import refiner_for
-from codec.tile_content import LATENTS, ONE_COLOUR, WEBP, TileContent
+from codec.tile_content import ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
 
 SMALL_TILES_FROM = 1 << 22
@@ -131,13 +131,14 @@ class _Encoder:
 
     def latent_tiles(self, block: Area) -> list[Area]:
         """Those of a block's tiles that are stored as latents."""
-        return [tile for tile in block.divided(self.tile_cells) if self.contents[tile].method == LATENTS]
+        return [tile for tile in block.divided(self.tile_cells) if self.contents[tile].has_latents]
 
     def encode_tiles(self, coded: Coded, y: np.ndarray) -> None:
         """Code the latents ``y`` of tiles."""
         for tile, (rows, columns) in coded.items():
-            stream, decoded = encode_latents(self.engine, self.model, y[:, rows, columns], self.header.quality)
-            self.contents[tile] = TileContent(LATENTS, stream)
+            part, hide = y[:, rows, columns], self.refiner is not None
+            content, decoded = encode_latents(self.engine, self.model, part, self.header.quality, hide=hide)
+            self.contents[tile] = content
             self.latents[(slice(None), *tile.within(self.cells))] = decoded
 
     def evidence_of(self, block: Area, coded: list[Area], x_hat: np.ndarray) -> dict[Area, Evidence]:
@@ -184,7 +185,7 @@ class _Encoder:
     def content(self, tile: Area) -> bytes:
         """The bytes of a coded tile."""
         content = self.contents[tile]
-        if content.method != LATENTS:
+        if not content.has_latents:
             self.latents[(slice(None), *tile.within(self.cells))] = 0
         if self.picture.alpha is not None:
             alpha = self.picture.alpha[self.inside(tile)]

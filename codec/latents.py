@@ -16,6 +16,7 @@ from codec.errors import FormatError
 from codec.model_file import Model
 from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phases
+from codec.tile_content import HIDING_LATENTS, LATENTS, TileContent
 
 UNITS = 1 << MEAN_SHIFT
 Blocks = list[np.ndarray]
@@ -112,12 +113,16 @@ def symbols_of(residuals: np.ndarray) -> np.ndarray:
     return np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
 
 
-def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
+def encode_latents(
+    engine: Engine, model: Model, y: np.ndarray, quality: int, *, hide: bool = False
+) -> tuple[TileContent, np.ndarray]:
     """Code latents ``y`` (M, h, w) float, in quantisation steps, at ``quality`` in hundredths.
 
-    Returns the stream and what a decoder makes of it, as ``decode_latents`` does.
+    Asked to ``hide`` signs it does so where the model has any.
+
+    Returns the tile and what a decoder makes of it, as ``decode_latents`` does.
     """
-    coder = Encoder()
+    coder, hidden = Encoder(), model.hidden_signs if hide else None
     z_hat = hyper_latents(engine, y)
     channels = np.repeat(np.arange(len(z_hat)), z_hat[0].size)
     coder.encode(z_hat.ravel().astype(np.int32), channels, model.hyper_tables)
@@ -127,17 +132,26 @@ def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) ->
         if (book := model.codebook) is not None:
             coded = book.encode(coder, _vectors(wanted, book.length), _vectors(indices, book.length))
             return _vector_blocks(coded, means)
-        symbols = symbols_of(_flat(wanted))
-        coder.encode(symbols, _flat(indices), model.scale_tables)
+        flat, scale_indices = _flat(wanted), _flat(indices)
+        symbols = symbols_of(flat)
+        if hidden:
+            errors = symbols - flat / UNITS
+            symbols = hidden.encode(coder, symbols, errors, scale_indices, model.symbol_bits)
+        else:
+            coder.encode(symbols, scale_indices, model.scale_tables)
         return _blocks(symbols * UNITS, means)
 
     decoded = walk(engine, z_hat, quality, y.shape, residuals)
-    return coder.finish(), decoded
+    return TileContent(HIDING_LATENTS if hidden else LATENTS, coder.finish()), decoded
 
 
-def decode_latents(engine: Engine, model: Model, stream: bytes, quality: int, height: int, width: int) -> np.ndarray:
+def decode_latents(
+    engine: Engine, model: Model, content: TileContent, quality: int, height: int, width: int
+) -> np.ndarray:
     """Latents (M, h, w) float32, integers in units of 2**-MEAN_SHIFT. Raises FormatError on damage."""
-    coder = Decoder(stream)
+    coder, hidden = Decoder(content.colours), model.hidden_signs
+    if content.hides_signs and hidden is None:
+        raise FormatError("a tile hides signs, which the model's vectors do not have")
     hyper_h, hyper_w = hyper_shape(height, width)
     count = model.metadata["hyper_latents"]
     channels = np.repeat(np.arange(count), hyper_h * hyper_w)
@@ -148,7 +162,12 @@ def decode_latents(engine: Engine, model: Model, stream: bytes, quality: int, he
     def residuals(means: Blocks, indices: Blocks, _positions: list) -> Blocks:
         if (book := model.codebook) is not None:
             return _vector_blocks(book.decode(coder, _vectors(indices, book.length)), means)
-        return _blocks(coder.decode(_flat(indices), model.scale_tables) * UNITS, means)
+        scale_indices = _flat(indices)
+        if content.hides_signs:
+            symbols = hidden.decode(coder, scale_indices)
+        else:
+            symbols = coder.decode(scale_indices, model.scale_tables)
+        return _blocks(symbols * UNITS, means)
 
     decoded = walk(engine, z_hat, quality, (model.metadata["latents"], height, width), residuals)
     coder.finish()

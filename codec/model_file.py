@@ -14,6 +14,7 @@ import numpy as np
 
 from codec.codebook import Codebook
 from codec.errors import FormatError, ModelNotFound
+from codec.hidden_signs import HiddenSigns
 from codec.range_coder import Table
 from codec.tables import SCALE_LEVELS, STEPS, distortion_weight
 
@@ -33,6 +34,8 @@ FILTER_WEIGHTS = 70
 FILTER_UNIT = 2.0**-10
 """The tables hold those weights as integers, in this unit."""
 MAX_FILTERS, MAX_FILTER_WEIGHT = 96, 1 << 20
+LARGEST_WEIGHED = 1024
+"""Encoders take magnitudes above this to cost what this does."""
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "base"
 
@@ -83,6 +86,17 @@ class Model:
     def hyper_tables(self) -> list[Table]:
         """One table for each channel of the hyper-latents."""
         return self._tables["hyper"]
+
+    @cached_property
+    def symbol_bits(self) -> np.ndarray:
+        """Bits of symbols: float32 (scale indices, magnitudes 0 to ``LARGEST_WEIGHED``)."""
+        magnitudes = np.arange(LARGEST_WEIGHED + 1)
+        return np.stack([table.code_lengths(magnitudes) for table in self.scale_tables]).astype(np.float32)
+
+    @cached_property
+    def hidden_signs(self) -> HiddenSigns | None:
+        """How streams of latents hide signs; None for vector-quantised models."""
+        return None if self.codebook else HiddenSigns(self.scale_tables)
 
     @property
     def codebook(self) -> Codebook | None:

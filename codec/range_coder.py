@@ -26,31 +26,51 @@ _MANY = 255
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Frequencies of the values ``-radius .. radius``, and of the escape, which comes last.
+    """Frequencies of the values ``least .. radius``, and of the escape, which comes last.
 
-    ``frequencies`` is an integer array (2 * radius + 2,), each at least 1, summing to 2**16.
+    ``frequencies`` is an integer array (radius - least + 2,), each at least 1, summing to 2**16. A model's tables have
+    ``least`` = -radius, those of magnitudes 0.
     """
 
     frequencies: np.ndarray
+    has_signs: bool = True
 
     def __post_init__(self) -> None:
         f = self.frequencies
-        if f.ndim != 1 or f.size < 4 or f.size % 2 or f.size > TOTAL or f.min() < 1 or int(f.sum()) != TOTAL:
+        odd = f.ndim != 1 or f.size < 3 or (self.has_signs and f.size % 2) or f.size > TOTAL
+        if odd or f.min() < 1 or int(f.sum()) != TOTAL:
             raise FormatError("a frequency table of the model is not valid")
 
     @property
     def radius(self) -> int:
         """The largest magnitude coded without an escape."""
-        return (self.frequencies.size - 2) // 2
+        return (self.frequencies.size - 2) // (2 if self.has_signs else 1)
+
+    @property
+    def least(self) -> int:
+        """The value of the first frequency."""
+        return -self.radius if self.has_signs else 0
+
+    def of_magnitudes(self) -> Table:
+        """The table of the magnitudes of this one's values."""
+        negative, rest = np.split(self.frequencies, [self.radius])
+        folded = rest.copy()
+        folded[1 : self.radius + 1] += negative[::-1]
+        return Table(folded, has_signs=False)
 
     @property
     def model(self) -> constriction.stream.model.Categorical:
         """The table as a constriction model."""
         return _categorical(self.frequencies.astype(np.uint32).tobytes())
 
+    def symbols(self, values: np.ndarray) -> np.ndarray:
+        """The places of ``values`` among the frequencies."""
+        inside = (values >= self.least) & (values <= self.radius)
+        return np.where(inside, values - self.least, self.frequencies.size - 1)
+
     def code_lengths(self, values: np.ndarray) -> np.ndarray:
         """Ideal code length in bits of each of ``values``, escapes' 16 raw bits included."""
-        symbols = np.where(np.abs(values) > self.radius, 2 * self.radius + 1, values + self.radius)
+        symbols = self.symbols(values)
         lengths = PRECISION - np.log2(self.frequencies)
         lengths[-1] += _ESCAPE_BITS
         return lengths[symbols]
@@ -91,8 +111,8 @@ class Encoder:
         for table, count in zip(tables, counts.tolist(), strict=True):
             if count:
                 group, end = values[end : end + count], end + count
-                outside = np.abs(group) > table.radius
-                symbols = np.where(outside, 2 * table.radius + 1, group + table.radius)
+                symbols = table.symbols(group)
+                outside = symbols == table.frequencies.size - 1
                 self._coder.encode(np.ascontiguousarray(symbols, np.int32), table.model)
                 if outside.any():
                     self._escaped.append(group[outside])
@@ -131,8 +151,8 @@ class Decoder:
                     symbols = self._coder.decode(table.model, count)
                 except (AssertionError, ValueError) as error:
                     raise FormatError("a coded stream is damaged") from error
-                group = symbols - table.radius
-                outside = symbols == 2 * table.radius + 1
+                group = symbols + table.least
+                outside = symbols == table.frequencies.size - 1
                 if (missing := int(outside.sum())) > 0:
                     if self._used + missing > self._escaped.size:
                         raise FormatError("a coded stream lacks escaped values")

@@ -19,7 +19,7 @@ from codec.engine import Engine
 from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
-from codec.model_file import GRADIENT, Model
+from codec.model_file import GRADIENT, LARGEST_WEIGHED, Model
 from codec.post_filter import PostFilter
 from codec.tables import HYPER_MAX
 from codec.tiles import CELL
@@ -27,7 +27,7 @@ from codec.tiles import CELL
 EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
 """Iterations for each effort."""
 DEFAULT_EFFORT = 2
-CURVATURE = 30.0
+CURVATURE = 38.0
 """Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
 taken to have. Training makes it about the same for all latents at all qualities."""
 LONGER, SHORTER = 1.07, 0.8
@@ -44,10 +44,11 @@ RATE_WEIGHT = 1.5
 CREDIBLE = 0.5
 """A single iteration is made without looking at what it gave, unless it promises this share of the bits: photographs
 promise up to 0.2, pictures like none that the model has seen several times as much, and keep nothing of it."""
+SLOPE_SHARE, APART = 0.35, 26.0
+"""Where in its cell a latent is aimed: so far towards what its slope says, at a curvature of so many bits, and else at
+what the analysis gave. Slopes have the errors of all other latents in them, which hiding signs changes again."""
 CELL_SHARE = 0.45
 """Latents are left where they were, but within this of the value that is to be coded, of the 0.5 that would do."""
-_LARGEST = 1024
-"""Magnitudes above this are taken to cost what this does."""
 _AT_ONCE = threading.BoundedSemaphore(6)
 """Gradients computed at a time: a block of 768x768 pixels takes 250 MB. Coding keeps some ten more threads busy."""
 _MOVES = np.array([[-1], [0], [1]], np.int32)
@@ -80,7 +81,7 @@ class Refiner:
 
     def __post_init__(self) -> None:
         self.weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
-        self._symbol_bits, self._hyper_bits = _bits(self.model)
+        self._hyper_bits = _hyper_bits(self.model)
 
     @property
     def rounds(self) -> list[int]:
@@ -114,43 +115,44 @@ class Refiner:
         best = self._code(x, weight, y, tiles, post_filter)
         reach = 1.0
         if self.iterations == 1:  # to make sure would take as long again
-            moved, promise = self._moved(best, reach, rng)
+            wanted, promise = self._moved(best, reach, rng)
             if promise < CREDIBLE:
-                return moved, best.x_hat, best.filtered
+                return _aimed(best, wanted), best.x_hat, best.filtered
         current, cost = best, self._cost(best, x, weight)
         least = cost
         for _ in range(iterations):
             # The filter changes little and slowly: what it adds is taken from what the synthesis should make.
             target = x - (current.filtered - current.x_hat)
-            found = self._code(target, weight, self._moved(current, reach, rng)[0], tiles, post_filter)
+            wanted, _ = self._moved(current, reach, rng)
+            found = self._code(target, weight, _within(current.y, wanted), tiles, post_filter)
             before, cost = cost, self._cost(found, x, weight)
             reach *= LONGER if cost < before else SHORTER
             reach = reach if reach >= LEAST_REACH else NEW_REACH
             if cost < least:
                 best, least = found, cost
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
-        return best.y, best.x_hat, best.filtered
+        return _aimed(best, best.decoded), best.x_hat, best.filtered
 
     def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
         """Bits, and lambda * squared error."""
-        bits = self._symbol_bits[coded.scale_index, np.abs(coded.symbols).clip(max=_LARGEST)]
+        bits = self.model.symbol_bits[coded.scale_index, np.abs(coded.symbols).clip(max=LARGEST_WEIGHED)]
         return coded.hyper_bits + float(bits.sum()) + float((weight * np.square(coded.filtered - x)).sum())
 
     def _moved(self, coded: _Coded, reach: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-        """Latents whose symbols are one more or less, where that seems to gain; and how much, as a share of bits."""
+        """Decoded latents, one more or less where that seems to gain; and how much, as a share of bits."""
         curve = CURVATURE / (2 * reach)
         # Elsewhere no move can gain: a symbol of zero is the cheapest.
         places = np.nonzero((coded.symbols != 0) | (np.abs(coded.slope) > curve))
         symbols, scale_index, slope = (a[places] for a in (coded.symbols, coded.scale_index, coded.slope))
-        sizes = np.abs(symbols + _MOVES).clip(max=_LARGEST)
-        bits = self._symbol_bits[scale_index, sizes]
+        sizes = np.abs(symbols + _MOVES).clip(max=LARGEST_WEIGHED)
+        bits = self.model.symbol_bits[scale_index, sizes]
         changes = slope * _MOVES + curve * _MOVES**2 + RATE_WEIGHT * bits
         moves = _MOVES[changes.argmin(axis=0), 0]
         moves *= rng.random(moves.shape) < MOVED_SHARE
         wanted = coded.decoded.copy()
         wanted[places] += moves
         promise = float((changes[1] - changes.min(axis=0)).sum() / max(1.0, bits[1].sum()))
-        return coded.y.clip(wanted - CELL_SHARE, wanted + CELL_SHARE), promise
+        return wanted, promise
 
     def _code(
         self,
@@ -191,13 +193,22 @@ class Refiner:
         return decoded, float(self._hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
 
 
+def _within(y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """``y``, as near as it takes for symbols to be those ``wanted``."""
+    return y.clip(wanted - CELL_SHARE, wanted + CELL_SHARE)
+
+
+def _aimed(coded: _Coded, wanted: np.ndarray) -> np.ndarray:
+    """What is coded as ``wanted``, and says where latents could as well be one more or less: see ``hidden_signs``."""
+    least_error = coded.decoded - (coded.slope / APART).clip(-1, 1)
+    return _within(coded.y + SLOPE_SHARE * (least_error - coded.y), wanted)
+
+
 @lru_cache(maxsize=1)
-def _bits(model: Model) -> tuple[np.ndarray, np.ndarray]:
-    """Bits of symbols (scale indices, magnitudes), and of hyper-latents (channels, values from -HYPER_MAX on)."""
-    symbols, hyper = np.arange(_LARGEST + 1), np.arange(-HYPER_MAX, HYPER_MAX + 1)
-    symbol_bits = np.stack([table.code_lengths(symbols) for table in model.scale_tables])
-    hyper_bits = np.stack([table.code_lengths(hyper) for table in model.hyper_tables])
-    return symbol_bits.astype(np.float32), hyper_bits.astype(np.float32)
+def _hyper_bits(model: Model) -> np.ndarray:
+    """Bits of hyper-latents (channels, values from -HYPER_MAX on)."""
+    values = np.arange(-HYPER_MAX, HYPER_MAX + 1)
+    return np.stack([table.code_lengths(values) for table in model.hyper_tables]).astype(np.float32)
 
 
 def refiner_for(engine: Engine, model: Model, quality: int, effort: int | None) -> Refiner | None:

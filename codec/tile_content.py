@@ -10,7 +10,8 @@ import numpy as np
 from codec.classical import decode_webp
 from codec.errors import FormatError
 
-LATENTS, WEBP, ONE_COLOUR = range(3)
+LATENTS, WEBP, ONE_COLOUR, HIDING_LATENTS = range(4)
+"""Methods: latents come as they are, or hide signs (see ``hidden_signs``)."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -20,6 +21,16 @@ class TileContent(NamedTuple):
     method: int
     colours: bytes
     alpha: bytes = b""
+
+    @property
+    def has_latents(self) -> bool:
+        """Whether the colours are a stream of latents."""
+        return self.method in (LATENTS, HIDING_LATENTS)
+
+    @property
+    def hides_signs(self) -> bool:
+        """Whether they are one that hides signs."""
+        return self.method == HIDING_LATENTS
 
     def pack(self, has_alpha: bool) -> bytes:
         """The bytes that a file holds; ``has_alpha`` says whether the picture has an alpha channel."""
@@ -44,7 +55,7 @@ class TileContent(NamedTuple):
 def unpack(content: bytes, has_alpha: bool) -> TileContent:
     """Take a tile's bytes apart. Raises FormatError for a method or a length that version 1 does not have."""
     method, start = content[0], 1
-    if method not in (LATENTS, WEBP, ONE_COLOUR):
+    if method > HIDING_LATENTS:
         raise FormatError(f"a tile is coded by method {method}, which this version does not know")
     alpha = b""
     if has_alpha:

@@ -210,7 +210,7 @@ def latents_by_torch(model: CompressionModel, codec: Codec, data: bytes) -> np.n
 
     reader = format.reader(data)
     header = reader.header
-    stream = unpack(reader.tile(0), header.alpha).colours
+    content = unpack(reader.tile(0), header.alpha)
     return decode_latents(
-        TorchEngine(), codec.model, stream, header.quality, *cells_of(header.height, header.width).shape
+        TorchEngine(), codec.model, content, header.quality, *cells_of(header.height, header.width).shape
     )

@@ -32,7 +32,8 @@ def made_picture(width: int, height: int, seed: int = 0) -> np.ndarray:
 
 def golden_model(name: str) -> Path:
     """The model of the golden file ``name``."""
-    return GOLDEN / f"{name if name in ('filtered', 'packed') else 'tiny'}.nicm"
+    models = {"filtered": "filtered", "hidden_signs": "filtered", "packed": "packed"}
+    return GOLDEN / f"{models.get(name, 'tiny')}.nicm"
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,7 @@ def cases() -> dict[str, tuple[Image.Image, float, bool, int | None]]:
         "tiles": (Image.fromarray(made_picture(530, 270)), 20, False, 0),
         "filtered": (photo, 60, False, None),
         "packed": (photo.crop((0, 0, 99, 47)), 35, False, None),
+        "hidden_signs": (Image.fromarray(made_picture(200, 150, 7)), 75, False, None),
     }
 
 

@@ -58,7 +58,7 @@ def test_pictures_of_any_size_have_the_latents_that_torch_finds(size):
 def test_golden_files_decode_to_the_same_latents_in_numpy(name, tiny):
     reader = format.reader((GOLDEN / f"{name}.nic").read_bytes())
     header = reader.header
-    stream = unpack(reader.tile(0), header.alpha).colours
+    content = unpack(reader.tile(0), header.alpha)
     shape = cells_of(header.height, header.width).shape
-    latents = decode_latents(ReferenceEngine(tiny), tiny, stream, header.quality, *shape)
+    latents = decode_latents(ReferenceEngine(tiny), tiny, content, header.quality, *shape)
     assert hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest() == EXPECTED[name]

@@ -1,0 +1,142 @@
+"""Signs that take no bits: those of the widest latents are what the parities of all of a step's symbols say.
+
+In HEVC's sign bit hiding (Clare, Henry, Jung 2011) the parity of a block's sum says one sign. Here the signs are the
+message of a syndrome-trellis code whose carriers are the symbols' parities. A sign takes a bit to send, and less than
+half of one to hide, in symbols that are moved by one where that costs least. That is what trellis coded quantisation
+gains, with a decoder that takes all of a step's symbols at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from codec import syndrome_trellis
+from codec.range_coder import TOTAL, VALUE_LIMIT, Decoder, Encoder, Table
+from codec.tables import SCALE_LEVELS
+
+LEAST_CHANCE = TOTAL // 160
+"""Symbols that are less likely to be other than zero than this (of TOTAL) carry nothing: moving them costs too much."""
+WARM_UP = TOTAL
+"""In capacity: the first message bits get more carriers than the others, as there are none before theirs."""
+LANE_BITS, MOST_LANES = 48, 256
+"""Each lane's code loses about a bit at its start, so it is to be long; but encoders work on all lanes at once."""
+CURVATURE = 32.0
+"""Bits: the second derivative of rate and distortion by a latent in quantisation steps that moves are taken to have."""
+RATE_WEIGHT = 0.4
+"""Of the bits that a move saves or takes: the analysis has weighed them before, and its latents lie closer to zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which of a step's symbols are carriers, and whose signs they say."""
+
+    carriers: np.ndarray  # (T, L): places among the step's symbols
+    ends: np.ndarray  # (G,): see syndrome_trellis.message
+    signless: np.ndarray  # (G, L): places of the symbols without signs, those of the last carriers
+
+
+@dataclass(frozen=True, eq=False)
+class HiddenSigns:
+    """Codes the symbols of context steps under a model's tables, one for each scale index, with hidden signs."""
+
+    scale_tables: list[Table]
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The tables of the scale indices, then those of magnitudes."""
+        return self.scale_tables + [table.of_magnitudes() for table in self.scale_tables]
+
+    @cached_property
+    def capacities(self) -> np.ndarray:
+        """For each scale index, the part of a message bit (of TOTAL) that a symbol is to carry."""
+        zeros = np.array([table.frequencies[table.radius] for table in self.scale_tables], np.int64)
+        chances = TOTAL - zeros
+        return np.where(chances < LEAST_CHANCE, 0, 7 * TOTAL * chances // (10 * TOTAL + 12 * chances))
+
+    def layout(self, indices: np.ndarray) -> Layout | None:
+        """The layout for a step's scale indices (N,); None where there is nothing to hide."""
+        capacities = self.capacities[indices]
+        order = np.flatnonzero(capacities)
+        order = order[np.argsort(indices[order].astype(np.uint8), kind="stable")]
+        lanes = min(max(int(capacities.sum()) // (LANE_BITS * TOTAL), 1), MOST_LANES)
+        order = order[len(order) % lanes :].reshape(-1, lanes)
+        reached = np.cumsum(capacities[order[:, 0]])
+        count = (int(reached[-1]) - WARM_UP) // TOTAL if len(reached) else 0
+        if count <= 0:
+            return None
+        ends = np.searchsorted(reached, reached[-1] - TOTAL * np.arange(count)[::-1]) + 1
+        return Layout(order, ends, order[-count:])
+
+    def encode(
+        self, coder: Encoder, symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits: np.ndarray
+    ) -> np.ndarray:
+        """Code a step's ``symbols`` (N,) int32, some of them moved by one so that signs hide; return these.
+
+        Args:
+            errors: (N,), what symbols are beyond what is wanted, in quantisation steps.
+            indices: (N,), scale indices.
+            bits: the model's ``symbol_bits``.
+        """
+        layout = self.layout(indices)
+        if layout is None:
+            coder.encode(symbols, indices, self.scale_tables)
+            return symbols
+        costs, moves = _moves(symbols, errors, indices, bits, layout)
+        signless = symbols[layout.signless]
+        change = _message(symbols, layout) ^ (signless < 0)
+        flips = syndrome_trellis.flips(costs, layout.ends, change, signless == 0)
+        symbols = symbols.copy()
+        symbols[layout.carriers[flips]] += moves[flips]
+        magnitudes = symbols.copy()
+        magnitudes[layout.signless] = np.abs(symbols[layout.signless])
+        coder.encode(magnitudes, _table_indices(indices, layout), self.tables)
+        return _with_signs(magnitudes, layout)
+
+    def decode(self, coder: Decoder, indices: np.ndarray) -> np.ndarray:
+        """The symbols (N,) int32 of a step of these scale indices (N,). Raises FormatError on damage."""
+        layout = self.layout(indices)
+        if layout is None:
+            return coder.decode(indices, self.scale_tables)
+        return _with_signs(coder.decode(_table_indices(indices, layout), self.tables), layout)
+
+
+def _table_indices(indices: np.ndarray, layout: Layout) -> np.ndarray:
+    found = indices.copy()
+    found[layout.signless] += SCALE_LEVELS
+    return found
+
+
+def _message(symbols: np.ndarray, layout: Layout) -> np.ndarray:
+    return syndrome_trellis.message(symbols[layout.carriers] & 1, layout.ends)
+
+
+def _with_signs(symbols: np.ndarray, layout: Layout) -> np.ndarray:
+    """Symbols (N,) of which those without signs, whose magnitudes are given, get theirs: 1 says negative."""
+    found = symbols.copy()
+    found[layout.signless] *= 1 - 2 * _message(symbols, layout).astype(np.int32)
+    return found
+
+
+def _moves(
+    symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits: np.ndarray, layout: Layout
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each carrier (T, L) what the cheaper move by one costs, at least 0, and which it is: 1 or -1."""
+    symbol, index = symbols[layout.carriers], indices[layout.carriers]
+    slope = CURVATURE * errors[layout.carriers]
+    signless = np.zeros(symbol.shape, bool)
+    signless[-len(layout.signless) :] = True
+
+    def rate(moved: np.ndarray) -> np.ndarray:
+        size = np.abs(moved)
+        return bits[index, size.clip(max=bits.shape[1] - 1)] - (signless & (size > 0))
+
+    now = rate(symbol)
+    rises = CURVATURE / 2 + slope + RATE_WEIGHT * (rate(symbol + 1) - now)
+    falls = CURVATURE / 2 - slope + RATE_WEIGHT * (rate(symbol - 1) - now)
+    is_up = (rises < falls) & (symbol < VALUE_LIMIT - 1) | (symbol <= 1 - VALUE_LIMIT)
+    # A zero without sign gets the one that the message says.
+    costs = np.where(signless & (symbol == 0), np.maximum(rises, falls), np.where(is_up, rises, falls))
+    return costs.clip(min=0), np.where(is_up, 1, -1).astype(np.int32)
