@@ -11,7 +11,7 @@ import numpy as np
 
 from codec import format
 from codec.classical import better_webp, encode_lossless, mse
-from codec.decoder import levels_of, synthesise_block
+from codec.decoder import levels_of, synthesised
 from codec.engine import Engines
 from codec.errors import FormatError
 from codec.latents import encode_latents
@@ -81,7 +81,7 @@ class _Encoder:
                 self.contents[tile] = TileContent(ONE_COLOUR, colours[0].tobytes())
         if all(flat.values()):
             return
-        last = [GRADIENT] if self.refiner else ["synthesis"] if self.fallback else []
+        last = [GRADIENT, "synthesis"] if self.refiner else ["synthesis"] if self.fallback else []
         self.engine.prepare("analysis", "hyper_analysis", *ENTROPY_GRAPHS, *last)
         quality = np.array([self.header.quality / format.MAX_QUALITY], np.float32)
         outer = block.grown(self.model.metadata["analysis_halo"], self.cells)
@@ -100,34 +100,19 @@ class _Encoder:
             self.encode_tiles(coded, y)
             return
         first, *more = self.refiner.rounds
+        y, x_hat = self.refine(block, coded, y, first)
         if not more:
-            self.settle_block(block, coded, y, first)
+            self.encode_tiles(coded, y)
             return
-        y, x_hat, _ = self.refine(block, coded, y, first)
         self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), x_hat).values()))
         self.refined[block] = coded, y
 
     def refine(
         self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """As the refiner, for the tiles ``coded`` of a block."""
         pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
         return self.refiner.refine(pixels, y, list(coded.values()), iterations, post_filter)
-
-    def settle_block(
-        self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
-    ) -> None:
-        """Refine and code tiles, and note what those that stay latents want of a post-filter."""
-        y, x_hat, filtered = self.refine(block, coded, y, iterations, post_filter)
-        with ThreadPoolExecutor(1) as pool:
-            evidence = pool.submit(self.evidence_of, block, list(coded), x_hat)
-            decoded = pool.submit(levels_of, filtered)  # after that: it overwrites what it gets
-            self.encode_tiles(coded, y)
-            if self.fallback:
-                self.replace_tiles(block, list(coded), decoded)
-        found = evidence.result()
-        kept = [found[tile] for tile in self.latent_tiles(block) if tile in found]
-        self.evidence[block] = Evidence.sum(kept) if kept else None
 
     def latent_tiles(self, block: Area) -> list[Area]:
         """Those of a block's tiles that are stored as latents."""
@@ -155,19 +140,28 @@ class _Encoder:
             found[tile] = Evidence.of(filters, statistics(pixels, part, stride))
         return found
 
-    def replace_in_block(self, block: Area) -> None:
-        """Store the tiles of a block that WebP codes better as WebP."""
+    def settle_block(self, block: Area) -> None:
+        """Store the tiles of a block that WebP codes better as WebP; note what others want of a post-filter."""
         coded = self.latent_tiles(block)
         if not coded:
+            self.evidence[block] = None
             return
         # WebP works on one core while the synthesis, which scales badly over threads, takes the others.
         with ThreadPoolExecutor(1) as pool:
-            synthesis = pool.submit(
-                synthesise_block, self.engine, self.model, self.latents, self.cells, block, self.header
-            )
-            self.replace_tiles(block, coded, synthesis)
+            decoded = pool.submit(self.decoded_block, block, coded)
+            if self.fallback:
+                self.replace_tiles(block, coded, decoded)
+        found, _ = decoded.result()
+        kept = [found[tile] for tile in self.latent_tiles(block) if tile in found]
+        self.evidence[block] = Evidence.sum(kept) if kept else None
 
-    def replace_tiles(self, block: Area, coded: list[Area], decoded: Future[np.ndarray]) -> None:
+    def decoded_block(self, block: Area, coded: list[Area]) -> tuple[dict[Area, Evidence], np.ndarray]:
+        """What the ``coded`` tiles of a block want of a post-filter, and its pixels (H, W, 3) without one."""
+        x_hat = synthesised(self.engine, self.model, self.latents, self.cells, block, self.header)
+        found = self.evidence_of(block, coded, x_hat) if self.refiner else {}
+        return found, levels_of(x_hat)
+
+    def replace_tiles(self, block: Area, coded: list[Area], decoded: Future[tuple[dict, np.ndarray]]) -> None:
         """Store those of the ``coded`` tiles of a block as WebP that it codes better than they were ``decoded``."""
         for tile in coded:
             original = self.pixels[self.inside(tile)]
@@ -179,8 +173,9 @@ class _Encoder:
                 self.contents[tile] = TileContent(WEBP, webp)
 
     @staticmethod
-    def _error(decoded: Future[np.ndarray], inside: tuple[slice, slice], original: np.ndarray) -> float:
-        return mse(decoded.result()[inside], original)
+    def _error(decoded: Future[tuple[dict, np.ndarray]], inside: tuple[slice, slice], original: np.ndarray) -> float:
+        _, pixels = decoded.result()
+        return mse(pixels[inside], original)
 
     def content(self, tile: Area) -> bytes:
         """The bytes of a coded tile."""
@@ -201,12 +196,14 @@ class _Encoder:
             post_filter = PostFilter(self.engine, self.model, packed) if packed else None
             iterations = self.refiner.rounds[1]
 
-            def settle(block: Area) -> None:
-                self.settle_block(block, *self.refined.pop(block), iterations, post_filter)
+            def refine_again(block: Area) -> None:
+                coded, y = self.refined.pop(block)
+                y, _ = self.refine(block, coded, y, iterations, post_filter)
+                self.encode_tiles(coded, y)
 
-            in_parallel(settle, list(self.refined), self.at_once)
-        if self.fallback and self.refiner is None:  # else blocks were settled as they were coded
-            in_parallel(self.replace_in_block, self.blocks, self.at_once)
+            in_parallel(refine_again, list(self.refined), self.at_once)
+        if self.fallback or self.refiner:
+            in_parallel(self.settle_block, self.blocks, self.at_once)
         contents = in_parallel(self.content, self.tiles, self.at_once)
         header = dataclasses.replace(self.header, post_filter=self.post_filter())
         return format.write(header, contents, self.picture.metadata)

@@ -35,6 +35,8 @@ _LARGEST = 63
 _SAMPLES = 1 << 17
 """About so many pixels of a picture, of a large one more, say what its filter should be."""
 _FARTHEST_ROWS = 15
+_AT_ONCE = 1 << 12
+"""Pixels that are weighed at once: what they give stays in the cache."""
 _STRIP = 64
 """Rows that are filtered at once: what the graph makes of them on the way stays in the cache."""
 _MAX_CHANGES = 200
@@ -69,23 +71,43 @@ def statistics(pixels: np.ndarray, x_hat: np.ndarray, stride: int = 1) -> Statis
     _, height, width = pixels.shape
     padded = np.pad(x_hat, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)), mode="edge")
     padded.clip(0, 1, out=padded)
+    rows = range(0, height, stride)
+    at_once = max(1, _AT_ONCE // width)
+    gram, match, error = np.zeros((FILTER_WEIGHTS, FILTER_WEIGHTS)), np.zeros((FILTER_WEIGHTS, 3)), 0.0
+    for first in range(0, len(rows), at_once):
+        some = rows[first : first + at_once]
+        weighed = _weighed(padded, some, width)
+        missing = pixels[:, some.start : some.stop : stride] / np.float32(255) - _seen(padded, some, 0, 0, width)
+        missing = missing.reshape(3, -1)
+        gram += weighed @ weighed.T
+        match += weighed @ missing.T
+        error += float(np.square(missing).sum())
+    share = height / len(rows)
+    return Statistics(gram * share, match * share, error * share)
 
-    def seen(down: int, right: int) -> np.ndarray:
-        top, left = RADIUS + down, RADIUS + right
-        return padded[:, top : top + height : stride, left : left + width]
+
+def _seen(padded: np.ndarray, rows: range, down: int, right: int, width: int) -> np.ndarray:
+    """The pixels (3, R, W) so far from those of ``rows``, each of which has ``width``."""
+    top, left = RADIUS + down, RADIUS + right
+    return padded[:, top + rows.start : top + rows.stop : rows.step, left : left + width]
+
+
+def _weighed(padded: np.ndarray, rows: range, width: int) -> np.ndarray:
+    """What a filter weighs of the pixels of ``rows``: (FILTER_WEIGHTS, R * W) float32."""
 
     def clipped(down: int, right: int) -> np.ndarray:
-        difference = seen(down, right) - middle
+        difference = _seen(padded, rows, down, right, width) - middle
         return difference.clip(-SMALL, SMALL, out=difference)
 
-    middle = seen(0, 0)
+    middle = _seen(padded, rows, 0, 0, width)
     twice, tone = 2 * middle, middle - np.float32(0.5)
     weighed = np.ones((FILTER_WEIGHTS, middle[0].size), np.float32)
     by_colour = weighed[:-1].reshape(3, len(AROUND) + 1 + NONLINEAR, *middle.shape[1:])
     places = iter(by_colour.swapaxes(0, 1))
     pairs = {}
     for down, right in AROUND:
-        pairs[down, right] = np.add(seen(down, right), seen(-down, -right), out=next(places))
+        both = (_seen(padded, rows, sign * down, sign * right, width) for sign in (1, -1))
+        pairs[down, right] = np.add(*both, out=next(places))
         pairs[down, right] -= twice
     next(places)[:] = tone
     for down, right in CLIPPED:
@@ -97,10 +119,7 @@ def statistics(pixels: np.ndarray, x_hat: np.ndarray, stride: int = 1) -> Statis
         np.multiply(pairs[place], square, out=next(places))
     next(places)[:] = square
     np.multiply(square, tone, out=next(places))
-    missing = (pixels[:, ::stride] / np.float32(255) - middle).reshape(3, -1)
-    share = height * width / middle[0].size
-    gram, match = ((weighed @ a.T).astype(np.float64) * share for a in (weighed, missing))
-    return Statistics(gram, match, float(np.square(missing).sum()) * share)
+    return weighed
 
 
 class Taps(NamedTuple):

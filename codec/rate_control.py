@@ -90,7 +90,7 @@ def fit_bytes(encode: Callable[[int], bytes], max_bytes: int) -> int:
 
 
 def fit_psnr(measure: Callable[[int], float], min_psnr: float) -> int:
-    """The quality (hundredths) that reaches ``min_psnr``, and not over 0.05 dB more where the range allows.
+    """The quality (hundredths) that reaches ``min_psnr``, and not over 0.05 dB more where some quality gives it.
 
     Raises:
         LimitError: when even quality 100 does not reach it.

@@ -27,7 +27,7 @@ from codec.tiles import CELL
 EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
 """Iterations for each effort."""
 DEFAULT_EFFORT = 2
-CURVATURE = 38.0
+CURVATURE = 30.0
 """Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
 taken to have. Training makes it about the same for all latents at all qualities."""
 LONGER, SHORTER = 1.07, 0.8
@@ -37,6 +37,8 @@ LEAST_REACH, NEW_REACH = 0.8, 1.5
 """Below the first nearly nothing moves any more: moves go on with the second, which leads out of such places."""
 ASTRAY = 1.02
 """Moves go on from what costs less than this many times the least so far, and from that otherwise."""
+REACH_ALONE = 0.8
+"""The reach of a single iteration, whose moves nothing makes up for."""
 MOVED_SHARE = 0.8
 """Of the moves that would gain, this share, drawn at random, is made at once: neighbours make up for each other."""
 RATE_WEIGHT = 1.5
@@ -96,10 +98,10 @@ class Refiner:
         tiles: list[tuple[slice, slice]],
         iterations: int,
         post_filter: PostFilter | None = None,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Latents (M, h, w) float that code a block at less rate and distortion than ``y`` does, or ``y``.
 
-        Also x_hat (3, 16h, 16w), about what the synthesis will make of them, and that filtered.
+        Also x_hat (3, 16h, 16w), about what the synthesis will make of them.
 
         Args:
             pixels: the block's, uint8 (3, H, W); what lies beyond them, up to (16h, 16w), does not count.
@@ -115,9 +117,9 @@ class Refiner:
         best = self._code(x, weight, y, tiles, post_filter)
         reach = 1.0
         if self.iterations == 1:  # to make sure would take as long again
-            wanted, promise = self._moved(best, reach, rng)
+            wanted, promise = self._moved(best, REACH_ALONE, rng)
             if promise < CREDIBLE:
-                return _aimed(best, wanted), best.x_hat, best.filtered
+                return _aimed(best, wanted), best.x_hat
         current, cost = best, self._cost(best, x, weight)
         least = cost
         for _ in range(iterations):
@@ -131,7 +133,7 @@ class Refiner:
             if cost < least:
                 best, least = found, cost
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
-        return _aimed(best, best.decoded), best.x_hat, best.filtered
+        return _aimed(best, best.decoded), best.x_hat
 
     def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
         """Bits, and lambda * squared error."""

@@ -60,7 +60,8 @@ def test_limits_hold_with_effort(codec, photograph):
     data = codec.encode_to_fit(photograph, max_bytes=2500, effort=3)
     assert 2400 < len(data) <= 2500
     data = codec.encode_to_fit(photograph, min_psnr=31)
-    assert 31 <= psnr(photograph, np.asarray(codec.decode(data))) < 31.2
+    # Hidden signs move the PSNR of so small a picture by a tenth from one quality to the next.
+    assert 31 <= psnr(photograph, np.asarray(codec.decode(data))) < 31.3
 
 
 def test_models_without_a_gradient_have_one_effort(tiny):
