@@ -25,8 +25,9 @@ LANE_BITS, MOST_LANES = 48, 256
 """Each lane's code loses about a bit at its start, so it is to be long; but encoders work on all lanes at once."""
 CURVATURE = 32.0
 """Bits: the second derivative of rate and distortion by a latent in quantisation steps that moves are taken to have."""
-RATE_WEIGHT = 0.4
-"""Of the bits that a move saves or takes: the analysis has weighed them before, and its latents lie closer to zero."""
+RATE_WEIGHTS = np.array([0.4, 0.8, 0.4])
+"""Of the bits that a move from 0, from 1 and from more saves or takes. The analysis has weighed bits before, as far as
+a slope goes: its latents lie closer to zero. That a symbol disappears is more than its slope says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +134,9 @@ def _moves(
         size = np.abs(moved)
         return bits[index, size.clip(max=bits.shape[1] - 1)] - (signless & (size > 0))
 
-    now = rate(symbol)
-    rises = CURVATURE / 2 + slope + RATE_WEIGHT * (rate(symbol + 1) - now)
-    falls = CURVATURE / 2 - slope + RATE_WEIGHT * (rate(symbol - 1) - now)
+    now, weight = rate(symbol), RATE_WEIGHTS[np.abs(symbol).clip(max=2)]
+    rises = CURVATURE / 2 + slope + weight * (rate(symbol + 1) - now)
+    falls = CURVATURE / 2 - slope + weight * (rate(symbol - 1) - now)
     is_up = (rises < falls) & (symbol < VALUE_LIMIT - 1) | (symbol <= 1 - VALUE_LIMIT)
     # A zero without sign gets the one that the message says.
     costs = np.where(signless & (symbol == 0), np.maximum(rises, falls), np.where(is_up, rises, falls))
