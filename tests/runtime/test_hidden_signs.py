@@ -73,6 +73,35 @@ def test_scale_indices_alone_decide_where_signs_hide(model):
     assert first.signless.shape == (len(first.ends), first.carriers.shape[1])
 
 
+def test_signs_are_where_the_file_format_says(model):
+    indices, wanted = step(3, 4000, 22)
+    _, _, found = coded(model, indices, wanted)
+    chances = [65536 - int(table.frequencies[table.radius]) for table in model.scale_tables]
+    capacities = [7 * 65536 * c // (655360 + 12 * c) if c >= 409 else 0 for c in chances]
+    carriers = [place for place in range(len(indices)) if capacities[indices[place]]]
+    carriers.sort(key=lambda place: indices[place])
+    lanes = min(max(sum(capacities[indices[place]] for place in carriers) // (48 * 65536), 1), 256)
+    carriers = carriers[len(carriers) % lanes :]
+    rows = [carriers[start : start + lanes] for start in range(0, len(carriers), lanes)]
+    reached, total = [], 0
+    for row in rows:
+        total += capacities[indices[row[0]]]
+        reached.append(total)
+    count = total // 65536 - 1
+    assert lanes > 1 and count > 20
+    ends = [next(t + 1 for t, r in enumerate(reached) if r >= total - 65536 * (count - 1 - g)) for g in range(count)]
+    for lane in range(lanes):
+        bits = [0] * (count + 8)
+        for t, row in enumerate(rows):
+            first = sum(end <= t for end in ends)
+            column = 129 | (2654435761 * (t + 1) % 2**32) >> 24
+            for i in range(8):
+                bits[first + i] ^= column >> i & int(found[row[lane]]) & 1
+        for g in range(count):
+            symbol = found[rows[len(rows) - count + g][lane]]
+            assert symbol == 0 or bits[g] == (symbol < 0)
+
+
 def test_few_or_sure_symbols_hide_nothing(model):
     for indices in (np.zeros(0, np.int64), np.full(3, 40), np.zeros(5000, np.int64)):
         assert model.hidden_signs.layout(indices) is None
