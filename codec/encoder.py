@@ -129,7 +129,7 @@ class _Encoder:
     def evidence_of(self, block: Area, coded: list[Area], x_hat: np.ndarray) -> dict[Area, Evidence]:
         """What the tiles of a block, which the synthesis made ``x_hat`` of, want of a post-filter."""
         filters = self.model.post_filters
-        if filters is None:
+        if filters is None or self.refiner is None:
             return {}
         found = {}
         stride = row_stride(self.pixels[..., 0].size)
@@ -158,8 +158,7 @@ class _Encoder:
     def decoded_block(self, block: Area, coded: list[Area]) -> tuple[dict[Area, Evidence], np.ndarray]:
         """What the ``coded`` tiles of a block want of a post-filter, and its pixels (H, W, 3) without one."""
         x_hat = synthesised(self.engine, self.model, self.latents, self.cells, block, self.header)
-        found = self.evidence_of(block, coded, x_hat) if self.refiner else {}
-        return found, levels_of(x_hat)
+        return self.evidence_of(block, coded, x_hat), levels_of(x_hat)  # in this order: levels overwrite x_hat
 
     def replace_tiles(self, block: Area, coded: list[Area], decoded: Future[tuple[dict, np.ndarray]]) -> None:
         """Store those of the ``coded`` tiles of a block as WebP that it codes better than they were ``decoded``."""

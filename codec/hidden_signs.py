@@ -1,9 +1,9 @@
 """Signs that take no bits: those of the widest latents are what the parities of all of a step's symbols say.
 
 In HEVC's sign bit hiding (Clare, Henry, Jung 2011) the parity of a block's sum says one sign. Here the signs are the
-message of a syndrome-trellis code whose carriers are the symbols' parities. A sign takes a bit to send, and less than
-half of one to hide, in symbols that are moved by one where that costs least. That is what trellis coded quantisation
-gains, with a decoder that takes all of a step's symbols at once.
+message of a syndrome-trellis code whose carriers are the symbols' parities. A sign takes a bit to send, and about a
+quarter of one to hide, in symbols that are moved by one where that costs least. That is what trellis coded quantisation
+gains, and more at low rates, with a decoder that takes all of a step's symbols at once.
 """
 
 from __future__ import annotations
