@@ -218,10 +218,10 @@ def test_refining_goes_on_for_the_filter_in_pictures_of_several_blocks(filtered)
     data, latents = filtered.encode_with_latents(pixels, 30, effort=3)
     assert format.reader(data).header.tiles == 4 and format.reader(data).header.post_filter
     assert np.array_equal(filtered.decode_latents(data)[1], latents)
-    before = filtered.encode(pixels, 30, effort=2)
+    before = filtered.encode(pixels, 30, effort=1)
     weight = filtered.model.error_weight(0.3) * pixels[..., 0].size
 
     def cost(found):
         return 8 * len(found) + weight * 10 ** (-psnr(pixels, np.asarray(filtered.decode(found))) / 10)
 
-    assert cost(data) < cost(before)
+    assert cost(data) < 0.995 * cost(before)
