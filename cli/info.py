@@ -20,7 +20,7 @@ def info(
         from collections import Counter
 
         from codec import format
-        from codec.tile_content import HIDING_LATENTS, LATENTS, ONE_COLOUR, WEBP, unpack
+        from codec.tile_content import ONE_COLOUR, WEBP, WITH_LATENTS, unpack
 
         data = read_input(file)
         reader = format.reader(data)
@@ -35,7 +35,7 @@ def info(
             "version": format.VERSION,
             "tiles": header.tiles,
             "tile_size": header.tile_size,
-            "latent_tiles": methods[LATENTS] + methods[HIDING_LATENTS],
+            "latent_tiles": sum(methods[method] for method in WITH_LATENTS),
             "webp_tiles": methods[WEBP],
             "one_colour_tiles": methods[ONE_COLOUR],
             "post_filter": len(header.post_filter),

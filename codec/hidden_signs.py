@@ -8,6 +8,7 @@ gains, and more at low rates, with a decoder that takes all of a step's symbols 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,6 +18,8 @@ from codec import syndrome_trellis
 from codec.range_coder import TOTAL, VALUE_LIMIT, Decoder, Encoder, Table
 from codec.tables import SCALE_LEVELS
 
+BitsOf = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Takes symbols and scale indices; gives bits."""
 LEAST_CHANCE = TOTAL // 160
 """Symbols that are less likely to be other than zero than this (of TOTAL) carry nothing: moving them costs too much."""
 WARM_UP = TOTAL
@@ -72,20 +75,20 @@ class HiddenSigns:
         return Layout(order, ends, order[-count:])
 
     def encode(
-        self, coder: Encoder, symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits: np.ndarray
+        self, coder: Encoder, symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits_of: BitsOf
     ) -> np.ndarray:
         """Code a step's ``symbols`` (N,) int32, some of them moved by one so that signs hide; return these.
 
         Args:
             errors: (N,), what symbols are beyond what is wanted, in quantisation steps.
             indices: (N,), scale indices.
-            bits: the model's ``symbol_bits``.
+            bits_of: the model's.
         """
         layout = self.layout(indices)
         if layout is None:
             coder.encode(symbols, indices, self.scale_tables)
             return symbols
-        costs, moves = _moves(symbols, errors, indices, bits, layout)
+        costs, moves = _moves(symbols, errors, indices, bits_of, layout)
         signless = symbols[layout.signless]
         change = _message(symbols, layout) ^ (signless < 0)
         flips = syndrome_trellis.flips(costs, layout.ends, change, signless == 0)
@@ -122,7 +125,7 @@ def _with_signs(symbols: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _moves(
-    symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits: np.ndarray, layout: Layout
+    symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits_of: BitsOf, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each carrier (T, L) what the cheaper move by one costs, at least 0, and which it is: 1 or -1."""
     symbol, index = symbols[layout.carriers], indices[layout.carriers]
@@ -131,8 +134,7 @@ def _moves(
     signless[-len(layout.signless) :] = True
 
     def rate(moved: np.ndarray) -> np.ndarray:
-        size = np.abs(moved)
-        return bits[index, size.clip(max=bits.shape[1] - 1)] - (signless & (size > 0))
+        return bits_of(moved, index) - (signless & (moved != 0))
 
     now, weight = rate(symbol), RATE_WEIGHTS[np.abs(symbol).clip(max=2)]
     rises = CURVATURE / 2 + slope + weight * (rate(symbol + 1) - now)

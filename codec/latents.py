@@ -136,7 +136,7 @@ def encode_latents(
         symbols = symbols_of(flat)
         if hidden:
             errors = symbols - flat / UNITS
-            symbols = hidden.encode(coder, symbols, errors, scale_indices, model.symbol_bits)
+            symbols = hidden.encode(coder, symbols, errors, scale_indices, model.bits_of)
         else:
             coder.encode(symbols, scale_indices, model.scale_tables)
         return _blocks(symbols * UNITS, means)

@@ -16,7 +16,7 @@ from codec.codebook import Codebook
 from codec.errors import FormatError, ModelNotFound
 from codec.hidden_signs import HiddenSigns
 from codec.range_coder import Table
-from codec.tables import SCALE_LEVELS, STEPS, distortion_weight
+from codec.tables import HYPER_MAX, SCALE_LEVELS, STEPS, distortion_weight
 
 VERSION = 1
 MAX_BYTES = 256 << 20
@@ -34,7 +34,7 @@ FILTER_WEIGHTS = 70
 FILTER_UNIT = 2.0**-10
 """The tables hold those weights as integers, in this unit."""
 MAX_FILTERS, MAX_FILTER_WEIGHT = 96, 1 << 20
-LARGEST_WEIGHED = 1024
+_LARGEST_WEIGHED = 1024
 """Encoders take magnitudes above this to cost what this does."""
 PRETRAINED = Path(__file__).parent / "pretrained"
 DEFAULT = "base"
@@ -88,10 +88,19 @@ class Model:
         return self._tables["hyper"]
 
     @cached_property
-    def symbol_bits(self) -> np.ndarray:
-        """Bits of symbols: float32 (scale indices, magnitudes 0 to ``LARGEST_WEIGHED``)."""
-        magnitudes = np.arange(LARGEST_WEIGHED + 1)
+    def _symbol_bits(self) -> np.ndarray:  # (scale indices, magnitudes)
+        magnitudes = np.arange(_LARGEST_WEIGHED + 1)
         return np.stack([table.code_lengths(magnitudes) for table in self.scale_tables]).astype(np.float32)
+
+    def bits_of(self, symbols: np.ndarray, scale_indices: np.ndarray) -> np.ndarray:
+        """Bits of ``symbols`` under ``scale_indices``, both integers, broadcast: float32."""
+        return self._symbol_bits[scale_indices, np.abs(symbols).clip(max=_LARGEST_WEIGHED)]
+
+    @cached_property
+    def hyper_bits(self) -> np.ndarray:
+        """Bits of hyper-latents: float32 (channels, values from -HYPER_MAX to HYPER_MAX)."""
+        values = np.arange(-HYPER_MAX, HYPER_MAX + 1)
+        return np.stack([table.code_lengths(values) for table in self.hyper_tables]).astype(np.float32)
 
     @cached_property
     def hidden_signs(self) -> HiddenSigns | None:

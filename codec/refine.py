@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,7 @@ from codec.engine import Engine
 from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
-from codec.model_file import GRADIENT, LARGEST_WEIGHED, Model
+from codec.model_file import GRADIENT, Model
 from codec.post_filter import PostFilter
 from codec.tables import HYPER_MAX
 from codec.tiles import CELL
@@ -83,7 +82,6 @@ class Refiner:
 
     def __post_init__(self) -> None:
         self.weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
-        self._hyper_bits = _hyper_bits(self.model)
 
     @property
     def rounds(self) -> list[int]:
@@ -137,7 +135,7 @@ class Refiner:
 
     def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
         """Bits, and lambda * squared error."""
-        bits = self.model.symbol_bits[coded.scale_index, np.abs(coded.symbols).clip(max=LARGEST_WEIGHED)]
+        bits = self.model.bits_of(coded.symbols, coded.scale_index)
         return coded.hyper_bits + float(bits.sum()) + float((weight * np.square(coded.filtered - x)).sum())
 
     def _moved(self, coded: _Coded, reach: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
@@ -146,8 +144,7 @@ class Refiner:
         # Elsewhere no move can gain: a symbol of zero is the cheapest.
         places = np.nonzero((coded.symbols != 0) | (np.abs(coded.slope) > curve))
         symbols, scale_index, slope = (a[places] for a in (coded.symbols, coded.scale_index, coded.slope))
-        sizes = np.abs(symbols + _MOVES).clip(max=LARGEST_WEIGHED)
-        bits = self.model.symbol_bits[scale_index, sizes]
+        bits = self.model.bits_of(symbols + _MOVES, scale_index)
         changes = slope * _MOVES + curve * _MOVES**2 + RATE_WEIGHT * bits
         moves = _MOVES[changes.argmin(axis=0), 0]
         moves *= rng.random(moves.shape) < MOVED_SHARE
@@ -192,7 +189,7 @@ class Refiner:
         z_hat = hyper_latents(self.engine, y)
         decoded = walk(self.engine, z_hat, self.quality, y.shape, residuals) / UNITS
         channels = np.arange(len(z_hat))[:, None, None]
-        return decoded, float(self._hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
+        return decoded, float(self.model.hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
 
 
 def _within(y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -204,13 +201,6 @@ def _aimed(coded: _Coded, wanted: np.ndarray) -> np.ndarray:
     """What is coded as ``wanted``, and says where latents could as well be one more or less: see ``hidden_signs``."""
     least_error = coded.decoded - (coded.slope / APART).clip(-1, 1)
     return _within(coded.y + SLOPE_SHARE * (least_error - coded.y), wanted)
-
-
-@lru_cache(maxsize=1)
-def _hyper_bits(model: Model) -> np.ndarray:
-    """Bits of hyper-latents (channels, values from -HYPER_MAX on)."""
-    values = np.arange(-HYPER_MAX, HYPER_MAX + 1)
-    return np.stack([table.code_lengths(values) for table in model.hyper_tables]).astype(np.float32)
 
 
 def refiner_for(engine: Engine, model: Model, quality: int, effort: int | None) -> Refiner | None:

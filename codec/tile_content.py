@@ -12,6 +12,7 @@ from codec.errors import FormatError
 
 LATENTS, WEBP, ONE_COLOUR, HIDING_LATENTS = range(4)
 """Methods: latents come as they are, or hide signs (see ``hidden_signs``)."""
+WITH_LATENTS = (LATENTS, HIDING_LATENTS)
 _LENGTH = struct.Struct("<I")
 
 
@@ -25,7 +26,7 @@ class TileContent(NamedTuple):
     @property
     def has_latents(self) -> bool:
         """Whether the colours are a stream of latents."""
-        return self.method in (LATENTS, HIDING_LATENTS)
+        return self.method in WITH_LATENTS
 
     @property
     def hides_signs(self) -> bool:

@@ -31,7 +31,7 @@ def coded(model, indices, wanted):
     """Bytes with hidden signs, and the symbols that they hold."""
     coder, symbols = Encoder(), np.rint(wanted).clip(1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
     kept = symbols.copy()
-    found = model.hidden_signs.encode(coder, symbols, symbols - wanted, indices, model.symbol_bits)
+    found = model.hidden_signs.encode(coder, symbols, symbols - wanted, indices, model.bits_of)
     assert np.array_equal(symbols, kept)
     return coder.finish(), symbols, found
 
