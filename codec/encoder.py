@@ -19,7 +19,7 @@ from codec.model_file import ENTROPY_GRAPHS, GRADIENT, Model
 from codec.pictures import Picture
 from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
 from codec.range_coder import VALUE_LIMIT
-from codec.refine import refiner_for
+from codec.refine import Refined, refiner_for
 from codec.tile_content import ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
 
@@ -97,34 +97,39 @@ class _Encoder:
         y = np.nan_to_num(y).clip(-VALUE_LIMIT, VALUE_LIMIT)  # a damaged model's may be anything
         coded = {tile: tile.within(block) for tile, is_flat in flat.items() if not is_flat}
         if self.refiner is None:
-            self.encode_tiles(coded, y)
+            quality = self.header.quality
+            contents = [encode_latents(self.engine, self.model, y[:, r, c], quality) for r, c in coded.values()]
+            self.store(coded, contents)
             return
         first, *more = self.refiner.rounds
-        y, x_hat = self.refine(block, coded, y, first)
+        refined = self.refine(block, coded, y, first)
         if not more:
-            self.encode_tiles(coded, y)
+            self.code(block, coded, refined)
             return
-        self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), x_hat).values()))
-        self.refined[block] = coded, y
+        self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), refined.x_hat).values()))
+        self.refined[block] = coded, refined.latents.y
 
     def refine(
         self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> Refined:
         """As the refiner, for the tiles ``coded`` of a block."""
         pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
         return self.refiner.refine(pixels, y, list(coded.values()), iterations, post_filter)
 
+    def code(self, block: Area, coded: Coded, refined: Refined, post_filter: PostFilter | None = None) -> None:
+        """Code the tiles of a block that was refined."""
+        pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
+        self.store(coded, self.refiner.code(pixels, refined, list(coded.values()), post_filter))
+
+    def store(self, coded: Coded, contents: list[tuple[TileContent, np.ndarray]]) -> None:
+        """Keep coded tiles and what decoders make of them."""
+        for tile, (content, decoded) in zip(coded, contents, strict=True):
+            self.contents[tile] = content
+            self.latents[(slice(None), *tile.within(self.cells))] = decoded
+
     def latent_tiles(self, block: Area) -> list[Area]:
         """Those of a block's tiles that are stored as latents."""
         return [tile for tile in block.divided(self.tile_cells) if self.contents[tile].has_latents]
-
-    def encode_tiles(self, coded: Coded, y: np.ndarray) -> None:
-        """Code the latents ``y`` of tiles."""
-        for tile, (rows, columns) in coded.items():
-            part, hide = y[:, rows, columns], self.refiner is not None
-            content, decoded = encode_latents(self.engine, self.model, part, self.header.quality, hide=hide)
-            self.contents[tile] = content
-            self.latents[(slice(None), *tile.within(self.cells))] = decoded
 
     def evidence_of(self, block: Area, coded: list[Area], x_hat: np.ndarray) -> dict[Area, Evidence]:
         """What the tiles of a block, which the synthesis made ``x_hat`` of, want of a post-filter."""
@@ -197,8 +202,8 @@ class _Encoder:
 
             def refine_again(block: Area) -> None:
                 coded, y = self.refined.pop(block)
-                y, _ = self.refine(block, coded, y, iterations, post_filter)
-                self.encode_tiles(coded, y)
+                refined = self.refine(block, coded, y, iterations, post_filter)
+                self.code(block, coded, refined, post_filter)
 
             in_parallel(refine_again, list(self.refined), self.at_once)
         if self.fallback or self.refiner:

@@ -75,7 +75,13 @@ class HiddenSigns:
         return Layout(order, ends, order[-count:])
 
     def encode(
-        self, coder: Encoder, symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits_of: BitsOf
+        self,
+        coder: Encoder,
+        symbols: np.ndarray,
+        errors: np.ndarray,
+        indices: np.ndarray,
+        bits_of: BitsOf,
+        rate_weight: float = 1.0,
     ) -> np.ndarray:
         """Code a step's ``symbols`` (N,) int32, some of them moved by one so that signs hide; return these.
 
@@ -83,12 +89,13 @@ class HiddenSigns:
             errors: (N,), what symbols are beyond what is wanted, in quantisation steps.
             indices: (N,), scale indices.
             bits_of: the model's.
+            rate_weight: how many times ``RATE_WEIGHTS`` bits are weighed.
         """
         layout = self.layout(indices)
         if layout is None:
             coder.encode(symbols, indices, self.scale_tables)
             return symbols
-        costs, moves = _moves(symbols, errors, indices, bits_of, layout)
+        costs, moves = _moves(symbols, errors, indices, bits_of, rate_weight, layout)
         signless = symbols[layout.signless]
         change = _message(symbols, layout) ^ (signless < 0)
         flips = syndrome_trellis.flips(costs, layout.ends, change, signless == 0)
@@ -125,7 +132,7 @@ def _with_signs(symbols: np.ndarray, layout: Layout) -> np.ndarray:
 
 
 def _moves(
-    symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits_of: BitsOf, layout: Layout
+    symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits_of: BitsOf, rate_weight: float, layout: Layout
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each carrier (T, L) what the cheaper move by one costs, at least 0, and which it is: 1 or -1."""
     symbol, index = symbols[layout.carriers], indices[layout.carriers]
@@ -136,7 +143,7 @@ def _moves(
     def rate(moved: np.ndarray) -> np.ndarray:
         return bits_of(moved, index) - (signless & (moved != 0))
 
-    now, weight = rate(symbol), RATE_WEIGHTS[np.abs(symbol).clip(max=2)]
+    now, weight = rate(symbol), rate_weight * RATE_WEIGHTS[np.abs(symbol).clip(max=2)]
     rises = CURVATURE / 2 + slope + weight * (rate(symbol + 1) - now)
     falls = CURVATURE / 2 - slope + weight * (rate(symbol - 1) - now)
     is_up = (rises < falls) & (symbol < VALUE_LIMIT - 1) | (symbol <= 1 - VALUE_LIMIT)

@@ -7,6 +7,7 @@ differs is where a symbol comes from.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,8 +22,18 @@ from codec.tile_content import HIDING_LATENTS, LATENTS, TileContent
 UNITS = 1 << MEAN_SHIFT
 Blocks = list[np.ndarray]
 """A step's latents: for each group of channels those at its positions, (M / 4, rows, columns)."""
-Residuals = Callable[[Blocks, Blocks, list], Blocks]
-"""Takes a step's means, scale indices and positions; gives what its latents are beyond the means. In 16ths."""
+
+
+class Predicted(NamedTuple):
+    """What a context step says of its latents. Means are integers in units of 2**-MEAN_SHIFT."""
+
+    means: Blocks
+    indices: Blocks
+    positions: list[tuple[slice, slice, slice]]
+
+
+Residuals = Callable[[Predicted], Blocks]
+"""Gives what a step's latents are beyond the means, in their units."""
 
 
 def _step_positions(latents: int, height: int, width: int, step: int) -> list[tuple[slice, slice, slice]]:
@@ -33,30 +44,51 @@ def _step_positions(latents: int, height: int, width: int, step: int) -> list[tu
     ]
 
 
+class ContextSteps:
+    """The context steps of a tile's latents (M, h, w): each is predicted from what is decoded before it."""
+
+    def __init__(self, engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int, int]) -> None:
+        level = np.full((1, 1, 1, 1), quality_level(quality), np.float32)
+        features = engine.run("hyper_synthesis", z_hat=z_hat[None], quality_level=level)[0]
+        self._features = np.ascontiguousarray(features[:, :, : shape[1], : shape[2]])
+        self._engine, self._step, self._decoded = engine, 0, np.zeros((1, *shape), np.float32)
+
+    @property
+    def decoded(self) -> np.ndarray:
+        """Latents (M, h, w), integers in units of 2**-MEAN_SHIFT; zeros where none are decoded yet."""
+        return self._decoded[0]
+
+    def predict(self) -> Predicted:
+        """What the next step's latents are expected to be."""
+        width = self._features.shape[1] // STEPS
+        inputs = {"features": self._features[:, self._step * width : (self._step + 1) * width]}
+        if self._step:
+            inputs["decoded"] = self._decoded
+        mean, scale_index = (a[0] for a in self._engine.run(f"context{self._step}", **inputs))
+        shape = self.decoded.shape
+        positions = _step_positions(*shape, self._step)
+        means, scales = (_placed(found, positions, shape) for found in (mean, scale_index))
+        return Predicted(means, [part.clip(0, SCALE_LEVELS - 1).astype(np.int64) for part in scales], positions)
+
+    def settle(self, predicted: Predicted, residuals: Blocks) -> None:
+        """Take the next step's latents to be so much beyond what was ``predicted``, in units of 2**-MEAN_SHIFT."""
+        for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
+            self.decoded[p] = mean + residual
+        self._step += 1
+
+
 def walk(
     engine: Engine, z_hat: np.ndarray, quality: int, shape: tuple[int, int, int], residuals: Residuals
 ) -> np.ndarray:
     """Decoded latents (M, h, w), integers in units of 2**-MEAN_SHIFT; ``residuals`` is asked once a step."""
-    level = np.full((1, 1, 1, 1), quality_level(quality), np.float32)
-    features = engine.run("hyper_synthesis", z_hat=z_hat[None], quality_level=level)[0]
-    features = np.ascontiguousarray(features[:, :, : shape[1], : shape[2]])
-    width = features.shape[1] // STEPS
-    decoded = np.zeros((1, *shape), np.float32)
-    for step in range(STEPS):
-        inputs = {"features": features[:, step * width : (step + 1) * width]}
-        if step:
-            inputs["decoded"] = decoded
-        mean, scale_index = (a[0] for a in engine.run(f"context{step}", **inputs))
-        positions = _step_positions(*shape, step)
-        means, scales = (_predicted(found, positions, shape) for found in (mean, scale_index))
-        indices = [part.clip(0, SCALE_LEVELS - 1).astype(np.int64) for part in scales]
-        found = residuals(means, indices, positions)
-        for p, mean_part, residual in zip(positions, means, found, strict=True):
-            decoded[0][p] = mean_part + residual
-    return decoded[0]
+    steps = ContextSteps(engine, z_hat, quality, shape)
+    for _ in range(STEPS):
+        predicted = steps.predict()
+        steps.settle(predicted, residuals(predicted))
+    return steps.decoded
 
 
-def _predicted(found: np.ndarray, positions: list[tuple[slice, slice, slice]], shape: tuple[int, int, int]) -> Blocks:
+def _placed(found: np.ndarray, positions: list[tuple[slice, slice, slice]], shape: tuple[int, int, int]) -> Blocks:
     """What a context step predicts of its latents: all that it gives, (M, ceil(h/2), ceil(w/2)), or part of (M, h, w).
 
     Raises:
@@ -113,36 +145,76 @@ def symbols_of(residuals: np.ndarray) -> np.ndarray:
     return np.clip(rounded, 1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
 
 
-def encode_latents(
-    engine: Engine, model: Model, y: np.ndarray, quality: int, *, hide: bool = False
-) -> tuple[TileContent, np.ndarray]:
-    """Code latents ``y`` (M, h, w) float, in quantisation steps, at ``quality`` in hundredths.
+class LatentEncoder:
+    """Codes a tile's latents (M, h, w), one context step after the other.
 
-    Asked to ``hide`` signs it does so where the model has any.
-
-    Returns the tile and what a decoder makes of it, as ``decode_latents`` does.
+    Args:
+        z_hat: (N, h/4, w/4), their hyper-latents, which are coded at once.
+        shape: (M, h, w).
+        quality: in hundredths.
+        hide: whether to hide signs where the model has any.
     """
-    coder, hidden = Encoder(), model.hidden_signs if hide else None
-    z_hat = hyper_latents(engine, y)
-    channels = np.repeat(np.arange(len(z_hat)), z_hat[0].size)
-    coder.encode(z_hat.ravel().astype(np.int32), channels, model.hyper_tables)
 
-    def residuals(means: Blocks, indices: Blocks, positions: list) -> Blocks:
+    def __init__(
+        self,
+        engine: Engine,
+        model: Model,
+        z_hat: np.ndarray,
+        shape: tuple[int, int, int],
+        quality: int,
+        *,
+        hide: bool = False,
+    ) -> None:
+        self._model, self._coder, self._hidden = model, Encoder(), model.hidden_signs if hide else None
+        channels = np.repeat(np.arange(len(z_hat)), z_hat[0].size)
+        self._coder.encode(z_hat.ravel().astype(np.int32), channels, model.hyper_tables)
+        self._steps = ContextSteps(engine, z_hat, quality, shape)
+
+    @property
+    def decoded(self) -> np.ndarray:
+        """What a decoder makes of it, as ``decode_latents`` gives it; zeros where nothing is coded yet."""
+        return self._steps.decoded
+
+    def predict(self) -> Predicted:
+        """What is known of the step to be coded next."""
+        return self._steps.predict()
+
+    def code(self, predicted: Predicted, y: np.ndarray, rate_weight: float = 1.0) -> None:
+        """Code those of the latents ``y``, in quantisation steps, that were ``predicted``.
+
+        ``rate_weight`` is for moves that hide signs, as ``HiddenSigns.encode`` takes it.
+        """
+        means, indices, positions = predicted
         wanted = [y[p] * UNITS - mean for p, mean in zip(positions, means, strict=True)]
-        if (book := model.codebook) is not None:
-            coded = book.encode(coder, _vectors(wanted, book.length), _vectors(indices, book.length))
-            return _vector_blocks(coded, means)
+        self._steps.settle(predicted, self._coded(wanted, indices, rate_weight))
+
+    def _coded(self, wanted: Blocks, indices: Blocks, rate_weight: float) -> Blocks:
+        if (book := self._model.codebook) is not None:
+            coded = book.encode(self._coder, _vectors(wanted, book.length), _vectors(indices, book.length))
+            return _vector_blocks(coded, wanted)
         flat, scale_indices = _flat(wanted), _flat(indices)
         symbols = symbols_of(flat)
-        if hidden:
-            errors = symbols - flat / UNITS
-            symbols = hidden.encode(coder, symbols, errors, scale_indices, model.bits_of)
+        if self._hidden:
+            errors, bits_of = symbols - flat / UNITS, self._model.bits_of
+            symbols = self._hidden.encode(self._coder, symbols, errors, scale_indices, bits_of, rate_weight)
         else:
-            coder.encode(symbols, scale_indices, model.scale_tables)
-        return _blocks(symbols * UNITS, means)
+            self._coder.encode(symbols, scale_indices, self._model.scale_tables)
+        return _blocks(symbols * UNITS, wanted)
 
-    decoded = walk(engine, z_hat, quality, y.shape, residuals)
-    return TileContent(HIDING_LATENTS if hidden else LATENTS, coder.finish()), decoded
+    def finish(self) -> TileContent:
+        """The tile, once all steps are coded."""
+        return TileContent(HIDING_LATENTS if self._hidden else LATENTS, self._coder.finish())
+
+    def code_all(self, y: np.ndarray) -> tuple[TileContent, np.ndarray]:
+        """Code all steps of the latents ``y``. Returns the tile, and what a decoder makes of it."""
+        for _ in range(STEPS):
+            self.code(self.predict(), y)
+        return self.finish(), self.decoded
+
+
+def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) -> tuple[TileContent, np.ndarray]:
+    """The tile that latents ``y`` (M, h, w), in quantisation steps, are coded in, and what a decoder makes of it."""
+    return LatentEncoder(engine, model, hyper_latents(engine, y), y.shape, quality).code_all(y)
 
 
 def decode_latents(
@@ -159,7 +231,8 @@ def decode_latents(
     if np.abs(z_hat).max() > HYPER_MAX:
         raise FormatError("a coded stream holds a hyper-latent out of range")
 
-    def residuals(means: Blocks, indices: Blocks, _positions: list) -> Blocks:
+    def residuals(predicted: Predicted) -> Blocks:
+        means, indices, _ = predicted
         if (book := model.codebook) is not None:
             return _vector_blocks(book.decode(coder, _vectors(indices, book.length)), means)
         scale_indices = _flat(indices)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +18,15 @@ import numpy as np
 from codec.engine import Engine
 from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
-from codec.latents import UNITS, Blocks, hyper_latents, symbols_of, walk
+from codec.latents import UNITS, Blocks, LatentEncoder, Predicted, hyper_latents, symbols_of, walk
 from codec.model_file import GRADIENT, Model
 from codec.post_filter import PostFilter
-from codec.tables import HYPER_MAX
+from codec.tables import HYPER_MAX, STEPS
+from codec.tile_content import TileContent
 from codec.tiles import CELL
 
-EFFORTS = {1: 0, 2: 1, **{effort: 2 ** (effort - 1) for effort in range(3, 10)}}
-"""Iterations for each effort."""
+EFFORTS = {1: 0, 2: 1, 3: 2, **{effort: 2 ** (effort - 1) for effort in range(4, 10)}}
+"""Iterations for each effort. Where there is more than one, latents are coded in a closed loop."""
 DEFAULT_EFFORT = 2
 CURVATURE = 30.0
 """Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
@@ -38,34 +40,58 @@ ASTRAY = 1.02
 """Moves go on from what costs less than this many times the least so far, and from that otherwise."""
 REACH_ALONE = 0.8
 """The reach of a single iteration, whose moves nothing makes up for."""
+CAUTION, MOST_CAUTION = 1.6, 8.0
+"""A latent that moves back is taken to have so many times the curvature from then on, each time that it does, up to
+the second (as the steps of Rprop; Riedmiller, Braun 1993): it moves back and forth with its neighbours."""
 MOVED_SHARE = 0.8
 """Of the moves that would gain, this share, drawn at random, is made at once: neighbours make up for each other."""
 RATE_WEIGHT = 1.5
 """A bit less in a symbol saves more than that bit: later predictions expect less."""
 CREDIBLE = 0.5
 """A single iteration is made without looking at what it gave, unless it promises this share of the bits: photographs
-promise up to 0.2, pictures like none that the model has seen several times as much, and keep nothing of it."""
-SLOPE_SHARE, APART = 0.35, 26.0
+promise up to 0.2, pictures like none that the model has seen several times as much, and keep nothing of it. The same
+goes for a closed loop."""
+SLOPE_SHARE, APART = 0.35, 22.0
 """Where in its cell a latent is aimed: so far towards what its slope says, at a curvature of so many bits, and else at
 what the analysis gave. Slopes have the errors of all other latents in them, which hiding signs changes again."""
+FRESH_SLOPE_SHARE, FRESH_RATE_WEIGHT = 0.6, 2.0
+"""In a closed loop, slopes hold errors of the steps before, which last: they get a larger share, and bits that hidden
+signs move are weighed so much more, as the analysis has weighed less of what is aimed at."""
 CELL_SHARE = 0.45
 """Latents are left where they were, but within this of the value that is to be coded, of the 0.5 that would do."""
 _AT_ONCE = threading.BoundedSemaphore(6)
 """Gradients computed at a time: a block of 768x768 pixels takes 250 MB. Coding keeps some ten more threads busy."""
 _MOVES = np.array([[-1], [0], [1]], np.int32)
+Tiles = list[tuple[slice, slice]]
+"""Rows and columns of a block's latents."""
+
+
+class Latents(NamedTuple):
+    """A block's latents (M, h, w), and what is known of them."""
+
+    y: np.ndarray  # what is to be coded, in quantisation steps
+    decoded: np.ndarray  # what becomes of it; zero outside the tiles
+    symbols: np.ndarray  # integers
+    scale_index: np.ndarray  # integers
+    slope: np.ndarray  # bits a step that lambda * squared error rises
 
 
 class _Coded(NamedTuple):
     """What coding a block's latents gives."""
 
-    y: np.ndarray  # (M, h, w): what was to be coded, in quantisation steps
-    decoded: np.ndarray  # as y; zero outside the tiles
-    symbols: np.ndarray  # as y: integers
-    scale_index: np.ndarray  # as y: integers
-    x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of it, without the block's neighbours
+    latents: Latents
+    hyper: list[np.ndarray]  # each tile's hyper-latents
+    x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of them, without the block's neighbours
     filtered: np.ndarray  # as x_hat: what the post-filter makes of that
-    slope: np.ndarray  # as y: bits a step that lambda * squared error rises
-    hyper_bits: float
+
+
+class Refined(NamedTuple):
+    """What refining a block's latents gives."""
+
+    latents: Latents
+    wanted: np.ndarray  # (M, h, w): what decoders are to make of them
+    hyper: list[np.ndarray]  # each tile's hyper-latents
+    x_hat: np.ndarray  # (3, 16h, 16w): about what the synthesis will make of that
 
 
 @dataclass
@@ -93,13 +119,11 @@ class Refiner:
         self,
         pixels: np.ndarray,
         y: np.ndarray,
-        tiles: list[tuple[slice, slice]],
+        tiles: Tiles,
         iterations: int,
         post_filter: PostFilter | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Latents (M, h, w) float that code a block at less rate and distortion than ``y`` does, or ``y``.
-
-        Also x_hat (3, 16h, 16w), about what the synthesis will make of them.
+    ) -> Refined:
+        """Latents that code a block at less rate and distortion than ``y`` does, or ``y``.
 
         Args:
             pixels: the block's, uint8 (3, H, W); what lies beyond them, up to (16h, 16w), does not count.
@@ -107,89 +131,138 @@ class Refiner:
             tiles: rows and columns of ``y`` that are coded, each tile on its own.
             post_filter: what decoders are taken to use.
         """
-        _, height, width = pixels.shape
-        beyond = [(0, CELL * cells - side) for cells, side in zip(y.shape[1:], (height, width), strict=True)]
-        x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
-        weight = np.pad(np.full((1, height, width), self.weight, np.float32), ((0, 0), *beyond))
+        x, weight = self._padded(pixels, y.shape)
         rng = np.random.default_rng(0)
         best = self._code(x, weight, y, tiles, post_filter)
-        reach = 1.0
+        reach, caution, last_moves = 1.0, np.ones_like(y), np.zeros_like(y)
         if self.iterations == 1:  # to make sure would take as long again
-            wanted, promise = self._moved(best, REACH_ALONE, rng)
+            wanted, promise = self._moved(best.latents, REACH_ALONE, rng)
             if promise < CREDIBLE:
-                return _aimed(best, wanted), best.x_hat
+                return Refined(best.latents, wanted, best.hyper, best.x_hat)
         current, cost = best, self._cost(best, x, weight)
         least = cost
         for _ in range(iterations):
             # The filter changes little and slowly: what it adds is taken from what the synthesis should make.
             target = x - (current.filtered - current.x_hat)
-            wanted, _ = self._moved(current, reach, rng)
-            found = self._code(target, weight, _within(current.y, wanted), tiles, post_filter)
+            wanted, _ = self._moved(current.latents, reach, rng, caution)
+            moves = wanted - current.latents.decoded
+            caution = np.where(moves * last_moves < 0, (CAUTION * caution).clip(max=MOST_CAUTION), caution)
+            last_moves = np.where(moves, moves, last_moves)
+            found = self._code(target, weight, _within(current.latents.y, wanted), tiles, post_filter)
             before, cost = cost, self._cost(found, x, weight)
             reach *= LONGER if cost < before else SHORTER
             reach = reach if reach >= LEAST_REACH else NEW_REACH
             if cost < least:
                 best, least = found, cost
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
-        return _aimed(best, best.decoded), best.x_hat
+        return Refined(best.latents, best.latents.decoded, best.hyper, best.x_hat)
+
+    def code(
+        self, pixels: np.ndarray, refined: Refined, tiles: Tiles, post_filter: PostFilter | None = None
+    ) -> list[tuple[TileContent, np.ndarray]]:
+        """The tiles of a block that was ``refined``, as ``encode_latents`` gives them.
+
+        Where there is more than one iteration this is a closed loop: before each context step, its latents are moved
+        and aimed once more, by what the errors of the steps before have made of their slopes.
+        """
+        parts = [np.s_[:, rows, columns] for rows, columns in tiles]
+        y, decoded = _aimed(refined.latents, refined.wanted, SLOPE_SHARE), refined.wanted.copy()
+        encoders = [
+            LatentEncoder(self.engine, self.model, z_hat, y[part].shape, self.quality, hide=True)
+            for z_hat, part in zip(refined.hyper, parts, strict=True)
+        ]
+        if self.iterations == 1:
+            return [encoder.code_all(y[part]) for encoder, part in zip(encoders, parts, strict=True)]
+        x, weight = self._padded(pixels, y.shape)
+        if post_filter is not None:
+            x = x - (post_filter(refined.x_hat) - refined.x_hat)
+        rng = np.random.default_rng(0)
+        for _ in range(STEPS):
+            predictions = [encoder.predict() for encoder in encoders]
+            symbols, scale_index = _no_symbols(y.shape)
+            is_next = np.zeros(y.shape, bool)
+            for part, predicted in zip(parts, predictions, strict=True):
+                residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
+                for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
+                    decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
+            _, slope = self._slopes(decoded, x, weight)
+            latents = Latents(y, decoded, symbols, scale_index, slope * is_next)
+            wanted, promise = self._moved(latents, 1.0, rng)
+            aims = _aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
+            for part, encoder, predicted in zip(parts, encoders, predictions, strict=True):
+                encoder.code(predicted, aims[part], FRESH_RATE_WEIGHT)
+                for p in predicted.positions:
+                    decoded[part][p] = encoder.decoded[p] / UNITS
+        return [(encoder.finish(), encoder.decoded) for encoder in encoders]
+
+    def _padded(self, pixels: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """What the synthesis of latents of a ``shape`` should make, (3, 16h, 16w), and its weight (1, 16h, 16w)."""
+        _, height, width = pixels.shape
+        beyond = [(0, CELL * cells - side) for cells, side in zip(shape[1:], (height, width), strict=True)]
+        x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
+        return x, np.pad(np.full((1, height, width), self.weight, np.float32), ((0, 0), *beyond))
 
     def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
         """Bits, and lambda * squared error."""
-        bits = self.model.bits_of(coded.symbols, coded.scale_index)
-        return coded.hyper_bits + float(bits.sum()) + float((weight * np.square(coded.filtered - x)).sum())
+        bits = float(self.model.bits_of(coded.latents.symbols, coded.latents.scale_index).sum())
+        for z_hat in coded.hyper:
+            channels = np.arange(len(z_hat))[:, None, None]
+            bits += float(self.model.hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
+        return bits + float((weight * np.square(coded.filtered - x)).sum())
 
-    def _moved(self, coded: _Coded, reach: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    def _moved(
+        self, latents: Latents, reach: float, rng: np.random.Generator, caution: np.ndarray | float = 1.0
+    ) -> tuple[np.ndarray, float]:
         """Decoded latents, one more or less where that seems to gain; and how much, as a share of bits."""
-        curve = CURVATURE / (2 * reach)
+        curve = np.broadcast_to(CURVATURE / (2 * reach) * caution, latents.slope.shape)
         # Elsewhere no move can gain: a symbol of zero is the cheapest.
-        places = np.nonzero((coded.symbols != 0) | (np.abs(coded.slope) > curve))
-        symbols, scale_index, slope = (a[places] for a in (coded.symbols, coded.scale_index, coded.slope))
-        bits = self.model.bits_of(symbols + _MOVES, scale_index)
+        places = np.nonzero((latents.symbols != 0) | (np.abs(latents.slope) > curve))
+        symbols, scale_index, slope = (a[places] for a in (latents.symbols, latents.scale_index, latents.slope))
+        curve, bits = curve[places], self.model.bits_of(symbols + _MOVES, scale_index)
         changes = slope * _MOVES + curve * _MOVES**2 + RATE_WEIGHT * bits
         moves = _MOVES[changes.argmin(axis=0), 0]
         moves *= rng.random(moves.shape) < MOVED_SHARE
-        wanted = coded.decoded.copy()
+        wanted = latents.decoded.copy()
         wanted[places] += moves
         promise = float((changes[1] - changes.min(axis=0)).sum() / max(1.0, bits[1].sum()))
         return wanted, promise
 
     def _code(
-        self,
-        x: np.ndarray,
-        weight: np.ndarray,
-        y: np.ndarray,
-        tiles: list[tuple[slice, slice]],
-        post_filter: PostFilter | None,
+        self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: Tiles, post_filter: PostFilter | None
     ) -> _Coded:
-        decoded = np.zeros_like(y)
-        symbols, scale_index = np.zeros(y.shape, np.int32), np.zeros(y.shape, np.int64)
-        hyper_bits = 0.0
+        decoded, hyper = np.zeros_like(y), []
+        symbols, scale_index = _no_symbols(y.shape)
         for rows, columns in tiles:
             part = np.s_[:, rows, columns]
-            decoded[part], bits = self._code_tile(y[part], symbols[part], scale_index[part])
-            hyper_bits += bits
+            z_hat = hyper_latents(self.engine, y[part])
+            rounded = partial(_rounded, y[part], symbols=symbols[part], scale_index=scale_index[part])
+            decoded[part] = walk(self.engine, z_hat, self.quality, y[part].shape, rounded) / UNITS
+            hyper.append(z_hat)
+        x_hat, slope = self._slopes(decoded, x, weight)
+        filtered = x_hat if post_filter is None else post_filter(x_hat)
+        return _Coded(Latents(y, decoded, symbols, scale_index, slope), hyper, x_hat, filtered)
+
+    def _slopes(self, decoded: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the synthesis makes of ``decoded`` latents, and how its error against ``x`` rises with them."""
         share = np.array([self.quality / MAX_QUALITY], np.float32)
         arrays = {"y_hat": decoded, "x": x, "weight": weight}
         with _AT_ONCE:
             found = self.engine.run(GRADIENT, quality=share, **{name: array[None] for name, array in arrays.items()})
-        if [array.shape for array in found] != [(1, *x.shape), (1, *y.shape)] or not np.isfinite(found[1]).all():
+        if [array.shape for array in found] != [(1, *x.shape), (1, *decoded.shape)] or not np.isfinite(found[1]).all():
             raise FormatError("the model's gradient does not fit its synthesis")
-        x_hat, slope = (array[0] for array in found)
-        filtered = x_hat if post_filter is None else post_filter(x_hat)
-        return _Coded(y, decoded, symbols, scale_index, x_hat, filtered, slope, hyper_bits)
+        return found[0][0], found[1][0]
 
-    def _code_tile(self, y: np.ndarray, symbols: np.ndarray, scale_index: np.ndarray) -> tuple[np.ndarray, float]:
-        """A tile's decoded latents in steps, and the bits of its hyper-latents; fills the arrays of the rest."""
 
-        def residuals(means: Blocks, indices: Blocks, positions: list) -> Blocks:
-            for p, mean, index in zip(positions, means, indices, strict=True):
-                symbols[p], scale_index[p] = symbols_of(y[p] * UNITS - mean), index
-            return [symbols[p] * np.float32(UNITS) for p in positions]
+def _no_symbols(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Arrays for symbols and scale indices."""
+    return np.zeros(shape, np.int32), np.zeros(shape, np.int64)
 
-        z_hat = hyper_latents(self.engine, y)
-        decoded = walk(self.engine, z_hat, self.quality, y.shape, residuals) / UNITS
-        channels = np.arange(len(z_hat))[:, None, None]
-        return decoded, float(self.model.hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
+
+def _rounded(y: np.ndarray, predicted: Predicted, symbols: np.ndarray, scale_index: np.ndarray) -> Blocks:
+    """What a step's latents are beyond the means when ``y`` is rounded; fills the arrays of the rest."""
+    for p, mean, index in zip(predicted.positions, predicted.means, predicted.indices, strict=True):
+        symbols[p], scale_index[p] = symbols_of(y[p] * UNITS - mean), index
+    return [symbols[p] * np.float32(UNITS) for p in predicted.positions]
 
 
 def _within(y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -197,10 +270,10 @@ def _within(y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return y.clip(wanted - CELL_SHARE, wanted + CELL_SHARE)
 
 
-def _aimed(coded: _Coded, wanted: np.ndarray) -> np.ndarray:
+def _aimed(latents: Latents, wanted: np.ndarray, slope_share: float) -> np.ndarray:
     """What is coded as ``wanted``, and says where latents could as well be one more or less: see ``hidden_signs``."""
-    least_error = coded.decoded - (coded.slope / APART).clip(-1, 1)
-    return _within(coded.y + SLOPE_SHARE * (least_error - coded.y), wanted)
+    least_error = latents.decoded - (latents.slope / APART).clip(-1, 1)
+    return _within(latents.y + slope_share * (least_error - latents.y), wanted)
 
 
 def refiner_for(engine: Engine, model: Model, quality: int, effort: int | None) -> Refiner | None:
