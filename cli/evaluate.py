@@ -75,9 +75,11 @@ def evaluate(
         from codec.errors import CodecError
         from codec.evaluate import evaluate as measure
         from codec.evaluate import read_reference
-        from codec.files import write_file
+        from codec.files import check_free, write_file
         from codec.model_file import DEFAULT
 
+        for path in filter(None, (json_file, report_file, csv_file)):
+            check_free(path, overwrite)
         try:
             levels = [float(q) for q in qualities.split(",")]
         except ValueError as error:

@@ -10,6 +10,12 @@ from pathlib import Path
 from codec.errors import CodecError
 
 
+def check_free(path: Path, overwrite: bool) -> None:
+    """Raise CodecError where a file is in the way, without ``overwrite``: before long work whose result goes there."""
+    if path.is_file() and not overwrite:
+        raise CodecError(f"{path}: already there (use --overwrite to replace it)")
+
+
 def write_file(path: Path, data: bytes, overwrite: bool = False) -> None:
     """Write through a temporary file beside ``path`` and rename it, so no one ever sees half a file.
 
@@ -25,8 +31,7 @@ def write_file(path: Path, data: bytes, overwrite: bool = False) -> None:
             return
     except OSError as error:
         raise CodecError(f"{path}: cannot be written: {error.strerror or error}") from error
-    if path.exists() and not overwrite:
-        raise CodecError(f"{path}: already there (use --overwrite to replace it)")
+    check_free(path, overwrite)
     temporary = None
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent)

@@ -256,6 +256,16 @@ def test_eval_reports_rates_and_bd_rate_against_jpeg(model, tmp_path):
     assert len(rows.read_text().splitlines()) == 1 + 3 + 8 + 7
 
 
+@pytest.mark.parametrize("option", ["--json", "--csv", "--report"])
+def test_eval_says_that_a_file_is_in_the_way_before_it_measures(model, tmp_path, option):
+    Image.fromarray(made_picture(20, 20)).save(tmp_path / "a.png")
+    there = tmp_path / "there"
+    there.write_text("kept")
+    result = run("eval", tmp_path, "--quiet", option, there, *model)
+    assert "already there" in failed(result) and not result.stdout
+    assert there.read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     "content", ["[]", "{", '{"a": {"bpp": [1]}}', '{"a": {"bpp": [1, 2], "psnr": [3]}}', '{"a": 3}']
 )
