@@ -67,6 +67,10 @@ class _Encoder:
         area = tile.times(CELL).common(Area(0, 0, *self.pixels.shape[:2]))
         return slice(area.top, area.bottom), slice(area.left, area.right)
 
+    def planes(self, cells: Area) -> np.ndarray:
+        """Pixels (3, H, W) of ``cells``, as far as they are inside the picture."""
+        return self.pixels[self.inside(cells)].transpose(2, 0, 1)
+
     def is_hidden(self, tile: Area) -> bool:
         """Whether a tile is fully transparent."""
         return self.picture.alpha is not None and not self.picture.alpha[self.inside(tile)].any()
@@ -106,20 +110,18 @@ class _Encoder:
         if not more:
             self.code(block, coded, refined)
             return
-        self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), refined.x_hat).values()))
-        self.refined[block] = coded, refined.latents.y
+        self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), refined.coded.x_hat).values()))
+        self.refined[block] = coded, refined.coded.latents.y
 
     def refine(
         self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
     ) -> Refined:
         """As the refiner, for the tiles ``coded`` of a block."""
-        pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
-        return self.refiner.refine(pixels, y, list(coded.values()), iterations, post_filter)
+        return self.refiner.refine(self.planes(block), y, list(coded.values()), iterations, post_filter)
 
-    def code(self, block: Area, coded: Coded, refined: Refined, post_filter: PostFilter | None = None) -> None:
+    def code(self, block: Area, coded: Coded, refined: Refined) -> None:
         """Code the tiles of a block that was refined."""
-        pixels = self.pixels[self.inside(block)].transpose(2, 0, 1)
-        self.store(coded, self.refiner.code(pixels, refined, list(coded.values()), post_filter))
+        self.store(coded, self.refiner.code(self.planes(block), refined, list(coded.values())))
 
     def store(self, coded: Coded, contents: list[tuple[TileContent, np.ndarray]]) -> None:
         """Keep coded tiles and what decoders make of them."""
@@ -139,7 +141,7 @@ class _Encoder:
         found = {}
         stride = row_stride(self.pixels[..., 0].size)
         for tile in coded:
-            pixels = self.pixels[self.inside(tile)].transpose(2, 0, 1)
+            pixels = self.planes(tile)
             rows, columns = tile.times(CELL).within(block.times(CELL))
             part = x_hat[:, rows, columns][:, : pixels.shape[1], : pixels.shape[2]]
             found[tile] = Evidence.of(filters, statistics(pixels, part, stride))
@@ -203,7 +205,7 @@ class _Encoder:
             def refine_again(block: Area) -> None:
                 coded, y = self.refined.pop(block)
                 refined = self.refine(block, coded, y, iterations, post_filter)
-                self.code(block, coded, refined, post_filter)
+                self.code(block, coded, refined)
 
             in_parallel(refine_again, list(self.refined), self.at_once)
         if self.fallback or self.refiner:

@@ -76,7 +76,7 @@ class Latents(NamedTuple):
     slope: np.ndarray  # bits a step that lambda * squared error rises
 
 
-class _Coded(NamedTuple):
+class Coded(NamedTuple):
     """What coding a block's latents gives."""
 
     latents: Latents
@@ -86,12 +86,10 @@ class _Coded(NamedTuple):
 
 
 class Refined(NamedTuple):
-    """What refining a block's latents gives."""
+    """What refining a block's latents gives: what was coded at the least cost, and what to make of it."""
 
-    latents: Latents
-    wanted: np.ndarray  # (M, h, w): what decoders are to make of them
-    hyper: list[np.ndarray]  # each tile's hyper-latents
-    x_hat: np.ndarray  # (3, 16h, 16w): about what the synthesis will make of that
+    coded: Coded
+    wanted: np.ndarray  # (M, h, w): what decoders are to make of its latents
 
 
 @dataclass
@@ -138,7 +136,7 @@ class Refiner:
         if self.iterations == 1:  # to make sure would take as long again
             wanted, promise = self._moved(best.latents, REACH_ALONE, rng)
             if promise < CREDIBLE:
-                return Refined(best.latents, wanted, best.hyper, best.x_hat)
+                return Refined(best, wanted)
         current, cost = best, self._cost(best, x, weight)
         least = cost
         for _ in range(iterations):
@@ -155,27 +153,25 @@ class Refiner:
             if cost < least:
                 best, least = found, cost
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
-        return Refined(best.latents, best.latents.decoded, best.hyper, best.x_hat)
+        return Refined(best, best.latents.decoded)
 
-    def code(
-        self, pixels: np.ndarray, refined: Refined, tiles: Tiles, post_filter: PostFilter | None = None
-    ) -> list[tuple[TileContent, np.ndarray]]:
+    def code(self, pixels: np.ndarray, refined: Refined, tiles: Tiles) -> list[tuple[TileContent, np.ndarray]]:
         """The tiles of a block that was ``refined``, as ``encode_latents`` gives them.
 
         Where there is more than one iteration this is a closed loop: before each context step, its latents are moved
         and aimed once more, by what the errors of the steps before have made of their slopes.
         """
         parts = [np.s_[:, rows, columns] for rows, columns in tiles]
-        y, decoded = _aimed(refined.latents, refined.wanted, SLOPE_SHARE), refined.wanted.copy()
+        found, decoded = refined.coded, refined.wanted.copy()
+        y = _aimed(found.latents, decoded, SLOPE_SHARE)
         encoders = [
             LatentEncoder(self.engine, self.model, z_hat, y[part].shape, self.quality, hide=True)
-            for z_hat, part in zip(refined.hyper, parts, strict=True)
+            for z_hat, part in zip(found.hyper, parts, strict=True)
         ]
         if self.iterations == 1:
             return [encoder.code_all(y[part]) for encoder, part in zip(encoders, parts, strict=True)]
         x, weight = self._padded(pixels, y.shape)
-        if post_filter is not None:
-            x = x - (post_filter(refined.x_hat) - refined.x_hat)
+        target = x - (found.filtered - found.x_hat)
         rng = np.random.default_rng(0)
         for _ in range(STEPS):
             predictions = [encoder.predict() for encoder in encoders]
@@ -185,7 +181,7 @@ class Refiner:
                 residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
                 for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
                     decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
-            _, slope = self._slopes(decoded, x, weight)
+            _, slope = self._slopes(decoded, target, weight)
             latents = Latents(y, decoded, symbols, scale_index, slope * is_next)
             wanted, promise = self._moved(latents, 1.0, rng)
             aims = _aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
@@ -202,7 +198,7 @@ class Refiner:
         x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
         return x, np.pad(np.full((1, height, width), self.weight, np.float32), ((0, 0), *beyond))
 
-    def _cost(self, coded: _Coded, x: np.ndarray, weight: np.ndarray) -> float:
+    def _cost(self, coded: Coded, x: np.ndarray, weight: np.ndarray) -> float:
         """Bits, and lambda * squared error."""
         bits = float(self.model.bits_of(coded.latents.symbols, coded.latents.scale_index).sum())
         for z_hat in coded.hyper:
@@ -229,7 +225,7 @@ class Refiner:
 
     def _code(
         self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: Tiles, post_filter: PostFilter | None
-    ) -> _Coded:
+    ) -> Coded:
         decoded, hyper = np.zeros_like(y), []
         symbols, scale_index = _no_symbols(y.shape)
         for rows, columns in tiles:
@@ -240,7 +236,7 @@ class Refiner:
             hyper.append(z_hat)
         x_hat, slope = self._slopes(decoded, x, weight)
         filtered = x_hat if post_filter is None else post_filter(x_hat)
-        return _Coded(Latents(y, decoded, symbols, scale_index, slope), hyper, x_hat, filtered)
+        return Coded(Latents(y, decoded, symbols, scale_index, slope), hyper, x_hat, filtered)
 
     def _slopes(self, decoded: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the synthesis makes of ``decoded`` latents, and how its error against ``x`` rises with them."""

@@ -42,13 +42,12 @@ def test_a_photograph_costs_less_with_every_effort(codec, photograph, quality):
     costs = [cost(codec, photograph, quality, effort) for effort in (1, 2, 3, 4)]
     assert costs[1] < costs[0]
     assert costs[2] < 1.002 * costs[1]  # at low rates, in so small a picture, they differ by chance
-    assert costs[3] < 0.995 * costs[1]
+    assert costs[3] < min(0.995 * costs[1], 0.99 * costs[0])
 
 
 @pytest.mark.parametrize("quality", [50, 90])
 def test_closing_the_loop_costs_less(codec, photograph, quality, monkeypatch):
     closed = cost(codec, photograph, quality, 3)
-
     code = Refiner.code
 
     def in_an_open_loop(refiner, *args):
