@@ -23,9 +23,10 @@ def export(
     def work() -> None:
         require_train_extra()
         from codec.errors import CodecError
-        from codec.files import write_file
+        from codec.files import check_free, write_file
         from models.export import export as run
 
+        check_free(output, overwrite)
         facts = json.loads(card.read_text(encoding="utf-8")) if card else {}
         if not isinstance(facts, dict):
             raise CodecError(f"{card}: a model card is a JSON object")
