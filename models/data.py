@@ -68,7 +68,15 @@ def random_crop(picture: Tensor, size: int, downscale: float, generator: torch.G
 
 
 def random_batch(pictures: list[Tensor], batch: int, size: int, downscale: float, generator: torch.Generator) -> Tensor:
-    """Crops (B, 3, size, size) from pictures drawn uniformly, in channels-last memory order."""
-    chosen = torch.randint(len(pictures), (batch,), generator=generator).tolist()
+    """Crops (B, 3, size, size) in channels-last memory order, from pictures drawn by the square root of their area.
+
+    Large pictures hold more to learn, small ones more kinds of it. Those with a side below ``size``, whose crops have
+    to be filled up, are left out where they are fewer than half.
+    """
+    sides = torch.tensor([picture.shape[1:] for picture in pictures])  # (N, 2)
+    weights, fills = sides.prod(1).sqrt(), sides.amin(1) >= size
+    if 2 * fills.sum() > len(pictures):
+        weights = weights * fills
+    chosen = torch.multinomial(weights, batch, replacement=True, generator=generator).tolist()
     crops = [random_crop(pictures[i], size, downscale, generator) for i in chosen]
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)

@@ -74,6 +74,7 @@ class Recipe:
     transform_rate: float = 0.5
     rotation_rate: float = 0.01
     decay_from: float = 0.3
+    decay: str = "geometric"
     final_rate: float = 0.02
     weight_decay: float = 0.0
     clip_norm: float = 1.0
@@ -93,6 +94,8 @@ class Recipe:
             raise ValueError(f"recipe: quantization {self.quantization!r} is not one of {', '.join(MODES)}")
         if self.optimizer not in ("adamw", "soap"):
             raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
+        if self.decay not in ("geometric", "linear"):
+            raise ValueError(f"recipe: decay {self.decay!r} is neither geometric nor linear")
         if self.crop % 64 or self.late_crop % 64:
             raise ValueError("recipe: crops must be multiples of 64 pixels")
         if max(self.batch * self.crop**2, self.late_batch * self.late_crop**2) > MOST_PIXELS:
@@ -105,7 +108,7 @@ class Recipe:
         return distortion_weight(self.lambda_min, self.lambda_max, quality)
 
     def learning_rate_at(self, progress: float, group: str = "entropy") -> float:
-        """Linear warm-up, a plateau, and a geometric decay to ``final_rate`` of the peak.
+        """Linear warm-up, a plateau, and a geometric or linear decay to ``final_rate`` of the peak.
 
         ``group`` "transform" starts at ``transforms_from``, when the entropy model has learned what the
         starting transforms give it, and learns at ``transform_rate`` of the others; "rotation" (their linear
@@ -116,7 +119,8 @@ class Recipe:
         warm = min(1.0, max(0.0, progress - start + 1e-6) / (self.warmup + 1e-6))
         late = min(1.0, max(0.0, (progress - self.decay_from) / max(1e-6, 1 - self.decay_from)))
         share = {"entropy": 1.0, "transform": self.transform_rate, "rotation": self.rotation_rate}[group]
-        return self.learning_rate * share * warm * self.final_rate**late
+        decayed = self.final_rate**late if self.decay == "geometric" else 1 - late * (1 - self.final_rate)
+        return self.learning_rate * share * warm * decayed
 
 
 def recipe_from_dict(values: dict) -> Recipe:

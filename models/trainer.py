@@ -52,7 +52,7 @@ class Trainer:
         self.fabric = Fabric(accelerator=device, devices=1, precision=fast_precision(device))
         self.fabric.seed_everything(recipe.seed, verbose=False)
         torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = False  # 11 bits: sums of integers would not be exact
+        torch.backends.cudnn.allow_tf32 = True  # weights of 11 bits do for learning
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.position = Position()
         model = CompressionModel(recipe.architecture, recipe.quantization)
@@ -113,6 +113,7 @@ class Trainer:
         """
         if self.model.quantizer.counts_bits:  # vectors have distributions of their own, and are not refined
             return
+        torch.backends.cudnn.allow_tf32 = False  # 11 bits: sums of integers would not be exact
         average = self.average.module.eval()
         set_exact(average, True)
         self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed))

@@ -34,6 +34,15 @@ def test_transforms_wait_for_the_entropy_model_and_all_decay():
         assert recipe.learning_rate_at(1.0, group) == pytest.approx(recipe.learning_rate * share * recipe.final_rate)
 
 
+def test_a_linear_decay_ends_where_a_geometric_one_does_and_is_higher_on_the_way():
+    linear, geometric = (Recipe(decay=decay) for decay in ("linear", "geometric"))
+    middle = (1 + linear.decay_from) / 2
+    assert linear.learning_rate_at(middle) == pytest.approx(linear.learning_rate * (1 + linear.final_rate) / 2)
+    assert linear.learning_rate_at(middle) > geometric.learning_rate_at(middle)
+    for progress in (linear.decay_from, 1.0):
+        assert linear.learning_rate_at(progress) == pytest.approx(geometric.learning_rate_at(progress))
+
+
 def test_the_average_starts_with_the_weights_and_then_remembers():
     update = average_rule(0.9)
     averages = [torch.zeros(3)]

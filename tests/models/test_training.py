@@ -135,6 +135,7 @@ def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
         {"batch": 0},
         {"quantization": "magic"},
         {"optimizer": "magic"},
+        {"decay": "magic"},
         {"crop": 100},
         {"crop": 0},
         {"late_crop": 1 << 20},
