@@ -19,7 +19,7 @@ from codec.model_file import ENTROPY_GRAPHS, GRADIENT, Model
 from codec.pictures import Picture
 from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statistics
 from codec.range_coder import VALUE_LIMIT
-from codec.refine import Refined, refiner_for
+from codec.refine import Coded, Refined, refiner_for
 from codec.tile_content import ONE_COLOUR, WEBP, TileContent
 from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, run_with_halo
 
@@ -29,7 +29,10 @@ smaller ones in tiles of 1024, which cost a little less at the lowest qualities.
 
 BLOCK = 48
 """Cells on a side of what is analysed and refined at once, which takes more memory than decoding."""
-Coded = dict[Area, tuple[slice, slice]]
+KEPT_BLOCKS = 4
+"""Of pictures of so many blocks, what the first round of refining coded is kept for the second: 25 MB a block. Larger
+pictures are coded again."""
+CodedTiles = dict[Area, tuple[slice, slice]]
 """Tiles of a block that are coded, and their rows and columns of its latents."""
 
 
@@ -52,7 +55,8 @@ class _Encoder:
         self.refiner = refiner_for(self.engine, self.model, self.header.quality, self.effort)
         self.contents: dict[Area, TileContent] = {}
         self.evidence: dict[Area, Evidence | None] = {}
-        self.refined: dict[Area, tuple[Coded, np.ndarray]] = {}  # what waits for its second round
+        # What waits for its second round: tiles, latents in quantisation steps, and what coding these gave.
+        self.refined: dict[Area, tuple[CodedTiles, np.ndarray, Coded | None]] = {}
         self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
 
     def block_pixels(self, cells: Area) -> np.ndarray:
@@ -106,24 +110,19 @@ class _Encoder:
             self.store(coded, contents)
             return
         first, *more = self.refiner.rounds
-        refined = self.refine(block, coded, y, first)
+        refined = self.refiner.refine(self.planes(block), y, list(coded.values()), first)
         if not more:
             self.code(block, coded, refined)
             return
         self.evidence[block] = Evidence.sum(list(self.evidence_of(block, list(coded), refined.coded.x_hat).values()))
-        self.refined[block] = coded, refined.coded.latents.y
+        kept = refined.coded if len(self.blocks) <= KEPT_BLOCKS else None
+        self.refined[block] = coded, refined.coded.latents.y, kept
 
-    def refine(
-        self, block: Area, coded: Coded, y: np.ndarray, iterations: int, post_filter: PostFilter | None = None
-    ) -> Refined:
-        """As the refiner, for the tiles ``coded`` of a block."""
-        return self.refiner.refine(self.planes(block), y, list(coded.values()), iterations, post_filter)
-
-    def code(self, block: Area, coded: Coded, refined: Refined) -> None:
+    def code(self, block: Area, coded: CodedTiles, refined: Refined) -> None:
         """Code the tiles of a block that was refined."""
         self.store(coded, self.refiner.code(self.planes(block), refined, list(coded.values())))
 
-    def store(self, coded: Coded, contents: list[tuple[TileContent, np.ndarray]]) -> None:
+    def store(self, coded: CodedTiles, contents: list[tuple[TileContent, np.ndarray]]) -> None:
         """Keep coded tiles and what decoders make of them."""
         for tile, (content, decoded) in zip(coded, contents, strict=True):
             self.contents[tile] = content
@@ -203,8 +202,10 @@ class _Encoder:
             iterations = self.refiner.rounds[1]
 
             def refine_again(block: Area) -> None:
-                coded, y = self.refined.pop(block)
-                refined = self.refine(block, coded, y, iterations, post_filter)
+                coded, y, kept = self.refined.pop(block)
+                refined = self.refiner.refine(
+                    self.planes(block), y, list(coded.values()), iterations, post_filter, kept
+                )
                 self.code(block, coded, refined)
 
             in_parallel(refine_again, list(self.refined), self.at_once)

@@ -84,6 +84,10 @@ class Coded(NamedTuple):
     x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of them, without the block's neighbours
     filtered: np.ndarray  # as x_hat: what the post-filter makes of that
 
+    def through(self, post_filter: PostFilter | None) -> Coded:
+        """With this post-filter, or none."""
+        return self._replace(filtered=self.x_hat if post_filter is None else post_filter(self.x_hat))
+
 
 class Refined(NamedTuple):
     """What refining a block's latents gives: what was coded at the least cost, and what to make of it."""
@@ -120,6 +124,7 @@ class Refiner:
         tiles: Tiles,
         iterations: int,
         post_filter: PostFilter | None = None,
+        coded: Coded | None = None,
     ) -> Refined:
         """Latents that code a block at less rate and distortion than ``y`` does, or ``y``.
 
@@ -128,10 +133,11 @@ class Refiner:
             y: (M, h, w) float, in quantisation steps.
             tiles: rows and columns of ``y`` that are coded, each tile on its own.
             post_filter: what decoders are taken to use.
+            coded: what coding ``y`` without a post-filter has given, where that is known.
         """
         x, weight = self._padded(pixels, y.shape)
         rng = np.random.default_rng(0)
-        best = self._code(x, weight, y, tiles, post_filter)
+        best = (coded or self._code(x, weight, y, tiles)).through(post_filter)
         reach, caution, last_moves = 1.0, np.ones_like(y), np.zeros_like(y)
         if self.iterations == 1:  # to make sure would take as long again
             wanted, promise = self._moved(best.latents, REACH_ALONE, rng)
@@ -146,7 +152,7 @@ class Refiner:
             moves = wanted - current.latents.decoded
             caution = np.where(moves * last_moves < 0, (CAUTION * caution).clip(max=MOST_CAUTION), caution)
             last_moves = np.where(moves, moves, last_moves)
-            found = self._code(target, weight, _within(current.latents.y, wanted), tiles, post_filter)
+            found = self._code(target, weight, _within(current.latents.y, wanted), tiles).through(post_filter)
             before, cost = cost, self._cost(found, x, weight)
             reach *= LONGER if cost < before else SHORTER
             reach = reach if reach >= LEAST_REACH else NEW_REACH
@@ -173,7 +179,8 @@ class Refiner:
         x, weight = self._padded(pixels, y.shape)
         target = x - (found.filtered - found.x_hat)
         rng = np.random.default_rng(0)
-        for _ in range(STEPS):
+        slope = found.latents.slope  # the first step's latents are as they were coded
+        for step in range(STEPS):
             predictions = [encoder.predict() for encoder in encoders]
             symbols, scale_index = _no_symbols(y.shape)
             is_next = np.zeros(y.shape, bool)
@@ -181,7 +188,8 @@ class Refiner:
                 residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
                 for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
                     decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
-            _, slope = self._slopes(decoded, target, weight)
+            if step:
+                _, slope = self._slopes(decoded, target, weight)
             latents = Latents(y, decoded, symbols, scale_index, slope * is_next)
             wanted, promise = self._moved(latents, 1.0, rng)
             aims = _aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
@@ -223,9 +231,7 @@ class Refiner:
         promise = float((changes[1] - changes.min(axis=0)).sum() / max(1.0, bits[1].sum()))
         return wanted, promise
 
-    def _code(
-        self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: Tiles, post_filter: PostFilter | None
-    ) -> Coded:
+    def _code(self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: Tiles) -> Coded:
         decoded, hyper = np.zeros_like(y), []
         symbols, scale_index = _no_symbols(y.shape)
         for rows, columns in tiles:
@@ -235,8 +241,7 @@ class Refiner:
             decoded[part] = walk(self.engine, z_hat, self.quality, y[part].shape, rounded) / UNITS
             hyper.append(z_hat)
         x_hat, slope = self._slopes(decoded, x, weight)
-        filtered = x_hat if post_filter is None else post_filter(x_hat)
-        return Coded(Latents(y, decoded, symbols, scale_index, slope), hyper, x_hat, filtered)
+        return Coded(Latents(y, decoded, symbols, scale_index, slope), hyper, x_hat, x_hat)
 
     def _slopes(self, decoded: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the synthesis makes of ``decoded`` latents, and how its error against ``x`` rises with them."""
