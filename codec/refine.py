@@ -30,7 +30,8 @@ EFFORTS = {1: 0, 2: 1, 3: 2, **{effort: 2 ** (effort - 1) for effort in range(4,
 DEFAULT_EFFORT = 2
 CURVATURE = 30.0
 """Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
-taken to have. Training makes it about the same for all latents at all qualities."""
+taken to have. Training makes it about the same for nearly all latents at all qualities. Where it is ten times as high,
+moves that expect less of it have made noise of a whole cell: see ``_stiffness``."""
 LONGER, SHORTER = 1.07, 0.8
 """The reach of moves, by which that curvature is divided, after an iteration that gained, and after one that did
 not: many moves at once add up where they overlap."""
@@ -74,6 +75,7 @@ class Latents(NamedTuple):
     symbols: np.ndarray  # integers
     scale_index: np.ndarray  # integers
     slope: np.ndarray  # bits a step that lambda * squared error rises
+    stiffness: np.ndarray  # (h, w): how many times the usual curvature that slopes show, at least 1
 
 
 class Coded(NamedTuple):
@@ -179,7 +181,7 @@ class Refiner:
         x, weight = self._padded(pixels, y.shape)
         target = x - (found.filtered - found.x_hat)
         rng = np.random.default_rng(0)
-        slope = found.latents.slope  # the first step's latents are as they were coded
+        slope, stiffness = found.latents.slope, found.latents.stiffness  # the first step's latents are as they were
         for step in range(STEPS):
             predictions = [encoder.predict() for encoder in encoders]
             symbols, scale_index = _no_symbols(y.shape)
@@ -189,8 +191,8 @@ class Refiner:
                 for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
                     decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
             if step:
-                _, slope = self._slopes(decoded, target, weight)
-            latents = Latents(y, decoded, symbols, scale_index, slope * is_next)
+                _, slope, stiffness = self._slopes(decoded, target, weight)
+            latents = Latents(y, decoded, symbols, scale_index, slope * is_next, stiffness)
             wanted, promise = self._moved(latents, 1.0, rng)
             aims = _aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
             for part, encoder, predicted in zip(parts, encoders, predictions, strict=True):
@@ -218,7 +220,7 @@ class Refiner:
         self, latents: Latents, reach: float, rng: np.random.Generator, caution: np.ndarray | float = 1.0
     ) -> tuple[np.ndarray, float]:
         """Decoded latents, one more or less where that seems to gain; and how much, as a share of bits."""
-        curve = np.broadcast_to(CURVATURE / (2 * reach) * caution, latents.slope.shape)
+        curve = np.broadcast_to(CURVATURE / (2 * reach) * caution * latents.stiffness, latents.slope.shape)
         # Elsewhere no move can gain: a symbol of zero is the cheapest.
         places = np.nonzero((latents.symbols != 0) | (np.abs(latents.slope) > curve))
         symbols, scale_index, slope = (a[places] for a in (latents.symbols, latents.scale_index, latents.slope))
@@ -240,18 +242,31 @@ class Refiner:
             rounded = partial(_rounded, y[part], symbols=symbols[part], scale_index=scale_index[part])
             decoded[part] = walk(self.engine, z_hat, self.quality, y[part].shape, rounded) / UNITS
             hyper.append(z_hat)
-        x_hat, slope = self._slopes(decoded, x, weight)
-        return Coded(Latents(y, decoded, symbols, scale_index, slope), hyper, x_hat, x_hat)
+        x_hat, slope, stiffness = self._slopes(decoded, x, weight)
+        return Coded(Latents(y, decoded, symbols, scale_index, slope, stiffness), hyper, x_hat, x_hat)
 
-    def _slopes(self, decoded: np.ndarray, x: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the synthesis makes of ``decoded`` latents, and how its error against ``x`` rises with them."""
+    def _slopes(
+        self, decoded: np.ndarray, x: np.ndarray, weight: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the synthesis makes of ``decoded`` latents, how its error against ``x`` rises with them, stiffness."""
         share = np.array([self.quality / MAX_QUALITY], np.float32)
         arrays = {"y_hat": decoded, "x": x, "weight": weight}
         with _AT_ONCE:
             found = self.engine.run(GRADIENT, quality=share, **{name: array[None] for name, array in arrays.items()})
         if [array.shape for array in found] != [(1, *x.shape), (1, *decoded.shape)] or not np.isfinite(found[1]).all():
             raise FormatError("the model's gradient does not fit its synthesis")
-        return found[0][0], found[1][0]
+        x_hat, slope = (array[0] for array in found)
+        error = (weight * np.square(x_hat - x)).sum(axis=0).reshape(slope.shape[1], CELL, -1, CELL).sum(axis=(1, 3))
+        return x_hat, slope, _stiffness(slope, error)
+
+
+def _stiffness(slope: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """How many times ``CURVATURE`` the slopes (M, h, w) show of each cell of this ``error`` (h, w): (h, w), at least 1.
+
+    With pixels r off and a synthesis of Jacobian J, slopes are J^T 2r, no longer than the largest singular value of J
+    allows: the curvature 2 J^T J is at least |slope|^2 / 2|r|^2 in some direction, which is about that of the moves.
+    """
+    return (np.square(slope, dtype=np.float64).sum(axis=0) / (2 * CURVATURE * error.clip(min=1))).clip(min=1)
 
 
 def _no_symbols(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from codec.errors import CodecError, FormatError
 from codec.format import reader
 from codec.metrics import psnr
 from codec.model_file import GRADIENT, load_model, read_model, write_model
-from codec.refine import EFFORTS, Refiner
+from codec.refine import CURVATURE, EFFORTS, Refiner, _stiffness
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 
@@ -37,12 +37,12 @@ def cost(codec, pixels, quality, effort):
     return 8 * len(data) / pixels[..., 0].size + codec.model.error_weight(quality / 100) * mse
 
 
-@pytest.mark.parametrize("quality", [10, 40, 80])
-def test_a_photograph_costs_less_with_every_effort(codec, photograph, quality):
-    costs = [cost(codec, photograph, quality, effort) for effort in (1, 2, 3, 4)]
-    assert costs[1] < costs[0]
-    assert costs[2] < 1.002 * costs[1]  # at low rates, in so small a picture, they differ by chance
-    assert costs[3] < min(0.995 * costs[1], 0.99 * costs[0])
+def test_a_photograph_costs_less_with_every_effort(codec, photograph):
+    qualities = (10, 25, 40, 80)  # at one quality of so small a picture efforts 2 to 4 differ by chance
+    costs = np.array([[cost(codec, photograph, quality, effort) for quality in qualities] for effort in (1, 2, 3, 4)])
+    assert (costs[1:] < 0.97 * costs[0]).all()
+    by_effort = (costs / costs[0]).mean(axis=1)
+    assert by_effort[2] < by_effort[1] and by_effort[3] < min(by_effort[2], 0.99 * by_effort[1])
 
 
 @pytest.mark.parametrize("quality", [50, 90])
@@ -57,14 +57,32 @@ def test_closing_the_loop_costs_less(codec, photograph, quality, monkeypatch):
     assert closed < 0.998 * cost(codec, photograph, quality, 3)
 
 
+def test_slopes_show_no_more_curvature_than_there_is_and_all_of_a_single_direction():
+    rng = np.random.default_rng(0)
+    for rank in (1, 2, 8):
+        jacobian = rng.normal(size=(48, rank)) @ rng.normal(size=(rank, 8))
+        largest = 2 * np.linalg.norm(jacobian, 2) ** 2  # of |jacobian @ latents + rest|^2, by the latents
+        for rest in (rng.normal(size=48), jacobian @ rng.normal(size=8)):
+            slope = 2 * jacobian.T @ rest
+            found = CURVATURE * _stiffness(slope.reshape(8, 1, 1), np.square(rest).sum().reshape(1, 1))[0, 0]
+            assert found <= max(CURVATURE, 1.000001 * largest)
+    assert found > 0.2 * largest  # of an error that is the synthesis' own making
+    single = np.outer(rest, rng.normal(size=8))
+    slope = (2 * single.T @ rest).reshape(8, 1, 1)
+    found = CURVATURE * _stiffness(slope, np.square(rest).sum().reshape(1, 1))[0, 0]
+    assert found == pytest.approx(2 * np.linalg.norm(single, 2) ** 2)
+
+
 def test_tiles_of_a_block_are_coded_side_by_side(codec, photograph, monkeypatch):
     pixels = np.tile(photograph, (2, 2, 1))[:200, :300]
-    qualities = (20, 40, 60)
-    whole = [cost(codec, pixels, quality, 3) for quality in qualities]
-    monkeypatch.setattr(encoder, "SMALL_TILES_FROM", 0)
+    whole, tiled = [], []
+    for found, small_from in ((whole, encoder.SMALL_TILES_FROM), (tiled, 0)):
+        monkeypatch.setattr(encoder, "SMALL_TILES_FROM", small_from)
+        found += [[cost(codec, pixels, quality, effort) for quality in (20, 40, 60)] for effort in (1, 3)]
     assert reader(codec.encode(pixels, 40, effort=3)).header.tile_size == 256
-    tiled = [cost(codec, pixels, quality, 3) for quality in qualities]
-    assert np.mean(np.divide(tiled, whole)) < 1.02
+    # Tiles cost a little, the more the smaller the picture is; refining finds as much in them.
+    plain, refined = np.divide(tiled, whole).mean(axis=1)
+    assert 1 < plain < 1.02 and refined < 1.015 * plain
 
 
 def test_the_same_effort_gives_the_same_file_and_two_is_the_default(codec, photograph):
