@@ -40,9 +40,9 @@ def cost(codec, pixels, quality, effort):
 def test_a_photograph_costs_less_with_every_effort(codec, photograph):
     qualities = (10, 25, 40, 80)  # at one quality of so small a picture efforts 2 to 4 differ by chance
     costs = np.array([[cost(codec, photograph, quality, effort) for quality in qualities] for effort in (1, 2, 3, 4)])
-    assert (costs[1:] < 0.97 * costs[0]).all()
-    by_effort = (costs / costs[0]).mean(axis=1)
-    assert by_effort[2] < by_effort[1] and by_effort[3] < min(by_effort[2], 0.99 * by_effort[1])
+    assert (costs[1:] < 0.98 * costs[0]).all()
+    _, one_iteration, *closed_loops = (costs / costs[0]).mean(axis=1)
+    assert max(closed_loops) < one_iteration < 0.96
 
 
 @pytest.mark.parametrize("quality", [50, 90])
@@ -82,7 +82,7 @@ def test_tiles_of_a_block_are_coded_side_by_side(codec, photograph, monkeypatch)
     assert reader(codec.encode(pixels, 40, effort=3)).header.tile_size == 256
     # Tiles cost a little, the more the smaller the picture is; refining finds as much in them.
     plain, refined = np.divide(tiled, whole).mean(axis=1)
-    assert 1 < plain < 1.02 and refined < 1.015 * plain
+    assert 1 < plain < 1.03 and refined < 1.015 * plain
 
 
 def test_the_same_effort_gives_the_same_file_and_two_is_the_default(codec, photograph):
