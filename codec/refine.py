@@ -20,6 +20,7 @@ from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, LatentEncoder, Predicted, hyper_latents, symbols_of, walk
 from codec.model_file import GRADIENT, Model
+from codec.moves import Latents, aimed, moved, stiffness_of, within
 from codec.post_filter import PostFilter
 from codec.tables import HYPER_MAX, STEPS
 from codec.tile_content import TileContent
@@ -28,12 +29,8 @@ from codec.tiles import CELL
 EFFORTS = {1: 0, 2: 1, 3: 2, **{effort: 2 ** (effort - 1) for effort in range(4, 10)}}
 """Iterations for each effort. Where there is more than one, latents are coded in a closed loop."""
 DEFAULT_EFFORT = 2
-CURVATURE = 30.0
-"""Bits: the second derivative of lambda * squared error by a latent in quantisation steps that moves are first
-taken to have. Training makes it about the same for nearly all latents at all qualities. Where it is ten times as high,
-moves that expect less of it have made noise of a whole cell: see ``_stiffness``."""
 LONGER, SHORTER = 1.07, 0.8
-"""The reach of moves, by which that curvature is divided, after an iteration that gained, and after one that did
+"""The reach of moves, by which their curvature is divided, after an iteration that gained, and after one that did
 not: many moves at once add up where they overlap."""
 LEAST_REACH, NEW_REACH = 0.8, 1.5
 """Below the first nearly nothing moves any more: moves go on with the second, which leads out of such places."""
@@ -44,38 +41,20 @@ REACH_ALONE = 0.8
 CAUTION, MOST_CAUTION = 1.6, 8.0
 """A latent that moves back is taken to have so many times the curvature from then on, each time that it does, up to
 the second (as the steps of Rprop; Riedmiller, Braun 1993): it moves back and forth with its neighbours."""
-MOVED_SHARE = 0.8
-"""Of the moves that would gain, this share, drawn at random, is made at once: neighbours make up for each other."""
-RATE_WEIGHT = 1.5
-"""A bit less in a symbol saves more than that bit: later predictions expect less."""
 CREDIBLE = 0.5
 """A single iteration is made without looking at what it gave, unless it promises this share of the bits: photographs
 promise up to 0.2, pictures like none that the model has seen several times as much, and keep nothing of it. The same
 goes for a closed loop."""
-SLOPE_SHARE, APART = 0.35, 22.0
-"""Where in its cell a latent is aimed: so far towards what its slope says, at a curvature of so many bits, and else at
-what the analysis gave. Slopes have the errors of all other latents in them, which hiding signs changes again."""
+SLOPE_SHARE = 0.35
+"""How far a latent is aimed towards what its slope says, and else at what the analysis gave: see ``aimed``. Slopes have
+the errors of all other latents in them, which hiding signs changes again."""
 FRESH_SLOPE_SHARE, FRESH_RATE_WEIGHT = 0.6, 2.0
 """In a closed loop, slopes hold errors of the steps before, which last: they get a larger share, and bits that hidden
 signs move are weighed so much more, as the analysis has weighed less of what is aimed at."""
-CELL_SHARE = 0.45
-"""Latents are left where they were, but within this of the value that is to be coded, of the 0.5 that would do."""
 _AT_ONCE = threading.BoundedSemaphore(6)
 """Gradients computed at a time: a block of 768x768 pixels takes 250 MB. Coding keeps some ten more threads busy."""
-_MOVES = np.array([[-1], [0], [1]], np.int32)
 Tiles = list[tuple[slice, slice]]
 """Rows and columns of a block's latents."""
-
-
-class Latents(NamedTuple):
-    """A block's latents (M, h, w), and what is known of them."""
-
-    y: np.ndarray  # what is to be coded, in quantisation steps
-    decoded: np.ndarray  # what becomes of it; zero outside the tiles
-    symbols: np.ndarray  # integers
-    scale_index: np.ndarray  # integers
-    slope: np.ndarray  # bits a step that lambda * squared error rises
-    stiffness: np.ndarray  # (h, w): how many times the usual curvature that slopes show, at least 1
 
 
 class Coded(NamedTuple):
@@ -142,7 +121,7 @@ class Refiner:
         best = (coded or self._code(x, weight, y, tiles)).through(post_filter)
         reach, caution, last_moves = 1.0, np.ones_like(y), np.zeros_like(y)
         if self.iterations == 1:  # to make sure would take as long again
-            wanted, promise = self._moved(best.latents, REACH_ALONE, rng)
+            wanted, promise = moved(self.model, best.latents, REACH_ALONE, rng)
             if promise < CREDIBLE:
                 return Refined(best, wanted)
         current, cost = best, self._cost(best, x, weight)
@@ -150,11 +129,11 @@ class Refiner:
         for _ in range(iterations):
             # The filter changes little and slowly: what it adds is taken from what the synthesis should make.
             target = x - (current.filtered - current.x_hat)
-            wanted, _ = self._moved(current.latents, reach, rng, caution)
+            wanted, _ = moved(self.model, current.latents, reach, rng, caution)
             moves = wanted - current.latents.decoded
             caution = np.where(moves * last_moves < 0, (CAUTION * caution).clip(max=MOST_CAUTION), caution)
             last_moves = np.where(moves, moves, last_moves)
-            found = self._code(target, weight, _within(current.latents.y, wanted), tiles).through(post_filter)
+            found = self._code(target, weight, within(current.latents.y, wanted), tiles).through(post_filter)
             before, cost = cost, self._cost(found, x, weight)
             reach *= LONGER if cost < before else SHORTER
             reach = reach if reach >= LEAST_REACH else NEW_REACH
@@ -171,7 +150,7 @@ class Refiner:
         """
         parts = [np.s_[:, rows, columns] for rows, columns in tiles]
         found, decoded = refined.coded, refined.wanted.copy()
-        y = _aimed(found.latents, decoded, SLOPE_SHARE)
+        y = aimed(found.latents, decoded, SLOPE_SHARE)
         encoders = [
             LatentEncoder(self.engine, self.model, z_hat, y[part].shape, self.quality, hide=True)
             for z_hat, part in zip(found.hyper, parts, strict=True)
@@ -193,8 +172,8 @@ class Refiner:
             if step:
                 _, slope, stiffness = self._slopes(decoded, target, weight)
             latents = Latents(y, decoded, symbols, scale_index, slope * is_next, stiffness)
-            wanted, promise = self._moved(latents, 1.0, rng)
-            aims = _aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
+            wanted, promise = moved(self.model, latents, 1.0, rng)
+            aims = aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
             for part, encoder, predicted in zip(parts, encoders, predictions, strict=True):
                 encoder.code(predicted, aims[part], FRESH_RATE_WEIGHT)
                 for p in predicted.positions:
@@ -215,23 +194,6 @@ class Refiner:
             channels = np.arange(len(z_hat))[:, None, None]
             bits += float(self.model.hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
         return bits + float((weight * np.square(coded.filtered - x)).sum())
-
-    def _moved(
-        self, latents: Latents, reach: float, rng: np.random.Generator, caution: np.ndarray | float = 1.0
-    ) -> tuple[np.ndarray, float]:
-        """Decoded latents, one more or less where that seems to gain; and how much, as a share of bits."""
-        curve = np.broadcast_to(CURVATURE / (2 * reach) * caution * latents.stiffness, latents.slope.shape)
-        # Elsewhere no move can gain: a symbol of zero is the cheapest.
-        places = np.nonzero((latents.symbols != 0) | (np.abs(latents.slope) > curve))
-        symbols, scale_index, slope = (a[places] for a in (latents.symbols, latents.scale_index, latents.slope))
-        curve, bits = curve[places], self.model.bits_of(symbols + _MOVES, scale_index)
-        changes = slope * _MOVES + curve * _MOVES**2 + RATE_WEIGHT * bits
-        moves = _MOVES[changes.argmin(axis=0), 0]
-        moves *= rng.random(moves.shape) < MOVED_SHARE
-        wanted = latents.decoded.copy()
-        wanted[places] += moves
-        promise = float((changes[1] - changes.min(axis=0)).sum() / max(1.0, bits[1].sum()))
-        return wanted, promise
 
     def _code(self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: Tiles) -> Coded:
         decoded, hyper = np.zeros_like(y), []
@@ -257,16 +219,7 @@ class Refiner:
             raise FormatError("the model's gradient does not fit its synthesis")
         x_hat, slope = (array[0] for array in found)
         error = (weight * np.square(x_hat - x)).sum(axis=0).reshape(slope.shape[1], CELL, -1, CELL).sum(axis=(1, 3))
-        return x_hat, slope, _stiffness(slope, error)
-
-
-def _stiffness(slope: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """How many times ``CURVATURE`` the slopes (M, h, w) show of each cell of this ``error`` (h, w): (h, w), at least 1.
-
-    With pixels r off and a synthesis of Jacobian J, slopes are J^T 2r, no longer than the largest singular value of J
-    allows: the curvature 2 J^T J is at least |slope|^2 / 2|r|^2 in some direction, which is about that of the moves.
-    """
-    return (np.square(slope, dtype=np.float64).sum(axis=0) / (2 * CURVATURE * error.clip(min=1))).clip(min=1)
+        return x_hat, slope, stiffness_of(slope, error)
 
 
 def _no_symbols(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -279,17 +232,6 @@ def _rounded(y: np.ndarray, predicted: Predicted, symbols: np.ndarray, scale_ind
     for p, mean, index in zip(predicted.positions, predicted.means, predicted.indices, strict=True):
         symbols[p], scale_index[p] = symbols_of(y[p] * UNITS - mean), index
     return [symbols[p] * np.float32(UNITS) for p in predicted.positions]
-
-
-def _within(y: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """``y``, as near as it takes for symbols to be those ``wanted``."""
-    return y.clip(wanted - CELL_SHARE, wanted + CELL_SHARE)
-
-
-def _aimed(latents: Latents, wanted: np.ndarray, slope_share: float) -> np.ndarray:
-    """What is coded as ``wanted``, and says where latents could as well be one more or less: see ``hidden_signs``."""
-    least_error = latents.decoded - (latents.slope / APART).clip(-1, 1)
-    return _within(latents.y + slope_share * (least_error - latents.y), wanted)
 
 
 def refiner_for(engine: Engine, model: Model, quality: int, effort: int | None) -> Refiner | None:

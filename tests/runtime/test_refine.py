@@ -14,7 +14,8 @@ from codec.errors import CodecError, FormatError
 from codec.format import reader
 from codec.metrics import psnr
 from codec.model_file import GRADIENT, load_model, read_model, write_model
-from codec.refine import CURVATURE, EFFORTS, Refiner, _stiffness
+from codec.moves import CURVATURE, stiffness_of
+from codec.refine import EFFORTS, Refiner
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 
@@ -43,6 +44,7 @@ def test_a_photograph_costs_less_with_every_effort(codec, photograph):
     assert (costs[1:] < 0.98 * costs[0]).all()
     _, one_iteration, *closed_loops = (costs / costs[0]).mean(axis=1)
     assert max(closed_loops) < one_iteration < 0.96
+    assert closed_loops[1] < 0.995 * one_iteration
 
 
 @pytest.mark.parametrize("quality", [50, 90])
@@ -64,12 +66,12 @@ def test_slopes_show_no_more_curvature_than_there_is_and_all_of_a_single_directi
         largest = 2 * np.linalg.norm(jacobian, 2) ** 2  # of |jacobian @ latents + rest|^2, by the latents
         for rest in (rng.normal(size=48), jacobian @ rng.normal(size=8)):
             slope = 2 * jacobian.T @ rest
-            found = CURVATURE * _stiffness(slope.reshape(8, 1, 1), np.square(rest).sum().reshape(1, 1))[0, 0]
+            found = CURVATURE * stiffness_of(slope.reshape(8, 1, 1), np.square(rest).sum().reshape(1, 1))[0, 0]
             assert found <= max(CURVATURE, 1.000001 * largest)
     assert found > 0.2 * largest  # of an error that is the synthesis' own making
     single = np.outer(rest, rng.normal(size=8))
     slope = (2 * single.T @ rest).reshape(8, 1, 1)
-    found = CURVATURE * _stiffness(slope, np.square(rest).sum().reshape(1, 1))[0, 0]
+    found = CURVATURE * stiffness_of(slope, np.square(rest).sum().reshape(1, 1))[0, 0]
     assert found == pytest.approx(2 * np.linalg.norm(single, 2) ** 2)
 
 
@@ -82,7 +84,7 @@ def test_tiles_of_a_block_are_coded_side_by_side(codec, photograph, monkeypatch)
     assert reader(codec.encode(pixels, 40, effort=3)).header.tile_size == 256
     # Tiles cost a little, the more the smaller the picture is; refining finds as much in them.
     plain, refined = np.divide(tiled, whole).mean(axis=1)
-    assert 1 < plain < 1.03 and refined < 1.015 * plain
+    assert 1 < plain < 1.02 and refined < 1.015 * plain
 
 
 def test_the_same_effort_gives_the_same_file_and_two_is_the_default(codec, photograph):
