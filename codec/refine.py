@@ -20,7 +20,7 @@ from codec.errors import CodecError, FormatError
 from codec.format import MAX_QUALITY
 from codec.latents import UNITS, Blocks, LatentEncoder, Predicted, hyper_latents, symbols_of, walk
 from codec.model_file import GRADIENT, Model
-from codec.moves import Latents, aimed, moved, stiffness_of, within
+from codec.moves import REACH_ALONE, SLOPE_SHARE, Latents, aimed, moved, stiffness_of, within
 from codec.post_filter import PostFilter
 from codec.tables import HYPER_MAX, STEPS
 from codec.tile_content import TileContent
@@ -36,8 +36,6 @@ LEAST_REACH, NEW_REACH = 0.8, 1.5
 """Below the first nearly nothing moves any more: moves go on with the second, which leads out of such places."""
 ASTRAY = 1.02
 """Moves go on from what costs less than this many times the least so far, and from that otherwise."""
-REACH_ALONE = 0.8
-"""The reach of a single iteration, whose moves nothing makes up for."""
 CAUTION, MOST_CAUTION = 1.6, 8.0
 """A latent that moves back is taken to have so many times the curvature from then on, each time that it does, up to
 the second (as the steps of Rprop; Riedmiller, Braun 1993): it moves back and forth with its neighbours."""
@@ -45,9 +43,6 @@ CREDIBLE = 0.5
 """A single iteration is made without looking at what it gave, unless it promises this share of the bits: photographs
 promise up to 0.2, pictures like none that the model has seen several times as much, and keep nothing of it. The same
 goes for a closed loop."""
-SLOPE_SHARE = 0.35
-"""How far a latent is aimed towards what its slope says, and else at what the analysis gave: see ``aimed``. Slopes have
-the errors of all other latents in them, which hiding signs changes again."""
 FRESH_SLOPE_SHARE, FRESH_RATE_WEIGHT = 0.6, 2.0
 """In a closed loop, slopes hold errors of the steps before, which last: they get a larger share, and bits that hidden
 signs move are weighed so much more, as the analysis has weighed less of what is aimed at."""

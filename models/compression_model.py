@@ -7,6 +7,8 @@ x -> g_a -> y -> gain(q) -> y' -> quantise around mean -> y_hat -> inverse gain(
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -25,8 +27,11 @@ from models.entropy import (
     to_each_cell,
 )
 from models.layers import QualityScale
-from models.quantize import make_quantizer, ste_round
+from models.quantize import Quantized, ScalarQuantizer, make_quantizer, ste_round
+from models.refining import Refining, in_place
 from models.transforms import Analysis, HyperAnalysis, Synthesis
+
+ROUNDING = ScalarQuantizer("ste")
 
 
 class Compressed(NamedTuple):
@@ -57,16 +62,25 @@ class CompressionModel(nn.Module):
         self.likelihood = ScaleLikelihood()
         self.quantizer = make_quantizer(quantization)
 
-    def forward(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> Compressed:
+    def forward(
+        self, x: Tensor, quality: Tensor, progress: float = 1.0, refining: Refining | None = None
+    ) -> Compressed:
         """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64, at ``quality`` (B,) in [0, 1]."""
         y = self.g_a(x, quality) * self.gain(quality)
         z = self.h_a(y)
         with torch.autocast(x.device.type, enabled=False):
             y, z = y.float(), z.float()
             features, hyper_bits = self.code_hyper_latents(z, quality)
-            y_hat, coded, scale_index, loss = self.code_latents(y, features, progress)
+        quantize = partial(self.quantizer, progress=progress)
+        if refining is not None:
+            y = y + self.moves(y, features, x, quality, refining)
+            quantize = refining.hiding(quantize)
+        with torch.autocast(x.device.type, enabled=False):
+            y_hat, coded, scale_index, loss = self.code_latents(y, features, quantize)
             is_bits = self.quantizer.counts_bits
             bits = coded if is_bits else -torch.log2(self.likelihood(coded, scale_index))
+            if refining is not None:
+                bits = bits - refining.saved(scale_index)
             bits = hyper_bits + bits.sum((1, 2, 3))
         x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
         return Compressed(x_hat, bits, y_hat, coded, scale_index, loss)
@@ -77,23 +91,39 @@ class CompressionModel(nn.Module):
         z_hat = ste_round(z).clamp(-HYPER_MAX, HYPER_MAX)
         return self.h_s(z_hat, quality_level(quality)), -torch.log2(likelihood).sum((1, 2, 3))
 
-    def code_latents(self, y: Tensor, features: Tensor, progress: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def moves(self, y: Tensor, features: Tensor, x: Tensor, quality: Tensor, refining: Refining) -> Tensor:
+        """What ``refining`` adds to ``y``, by the slopes of what coding it gives."""
+        with torch.autocast(x.device.type, enabled=False):  # with gradients that nobody asks for: as compiled
+            coded = self.code_latents(y, features, ROUNDING)
+        y, y_hat, symbols, scale_index = (t.detach() for t in (y, *coded[:3]))
+        y_hat.requires_grad_()
+        x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
+        error = refining.error(x_hat.float(), x)
+        (slope,) = torch.autograd.grad(error.sum(), y_hat)
+        with torch.no_grad():
+            return refining.moves(y, y_hat, in_place(symbols, y), in_place(scale_index, y), slope, error)
+
+    def code_latents(
+        self, y: Tensor, features: Tensor, quantize: Callable[[Tensor, Tensor, Tensor], Quantized]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Quantise ``y`` step by step; give ``y_hat``, what is coded, scale indices, and the quantizer's loss."""
         y_hat = torch.zeros_like(y)
         coded, scale_index, losses = [], [], []
         for step, (network, part) in enumerate(zip(self.context_steps, features.chunk(STEPS, dim=1), strict=True)):
             mean, step_scale = network(part, y_hat * 2.0**MEAN_SHIFT)
             wanted = of_each_cell(y.chunk(STEPS, dim=1), step)
-            quantized = self.quantizer(wanted, mean * 2.0**-MEAN_SHIFT, step_scale, progress)
+            quantized = quantize(wanted, mean * 2.0**-MEAN_SHIFT, step_scale)
             y_hat = y_hat + to_each_cell(quantized.values, y, step)
             coded.append(quantized.coded)
             scale_index.append(step_scale)
             losses.append(quantized.loss)
         return y_hat, torch.cat(coded, dim=1), torch.cat(scale_index, dim=1), torch.stack(losses).sum()
 
-    def rate_distortion(self, x: Tensor, quality: Tensor, progress: float = 1.0) -> tuple[Tensor, Tensor, Tensor]:
+    def rate_distortion(
+        self, x: Tensor, quality: Tensor, progress: float = 1.0, refining: Refining | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Bits per pixel (B,), mean squared error (B,) in units of a full range of 1, and the quantizer's loss."""
-        out = self(x, quality, progress)
+        out = self(x, quality, progress, refining)
         bpp = out.bits / (x.shape[2] * x.shape[3])
         mse = functional.mse_loss(out.x_hat.float(), x, reduction="none").mean((1, 2, 3))
         return bpp, mse, out.loss

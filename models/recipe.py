@@ -9,7 +9,7 @@ from pathlib import Path
 
 from codec.tables import distortion_weight
 from models.architecture import Architecture
-from models.quantize import MODES
+from models.quantize import MODES, SCALAR_MODES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,6 +42,7 @@ RANGES = {
     "lambda_min": (1e-9, 1e3),
     "lambda_max": (1e-9, 1e3),
     "downscale": SHARE,
+    "refined": SHARE,
     "seed": (0, (1 << 32) - 1),
 }
 """Of every number in a recipe, the least and the largest value."""
@@ -83,6 +84,7 @@ class Recipe:
     lambda_max: float = 0.13
     quantization: str = "mixed"
     downscale: float = 0.25
+    refined: float = 0.0
     seed: int = 1
     architecture: Architecture = field(default_factory=Architecture)
 
@@ -92,6 +94,8 @@ class Recipe:
                 raise ValueError(f"recipe: {name} must be from {least:g} to {largest:g}, not {getattr(self, name)}")
         if self.quantization not in MODES:
             raise ValueError(f"recipe: quantization {self.quantization!r} is not one of {', '.join(MODES)}")
+        if self.refined and self.quantization not in SCALAR_MODES:
+            raise ValueError(f"recipe: latents of quantization {self.quantization!r} cannot be refined")
         if self.optimizer not in ("adamw", "soap"):
             raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
         if self.decay not in ("geometric", "linear"):

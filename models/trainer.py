@@ -22,6 +22,7 @@ from models.model_weights import architecture_of, load_model_weights, take_weigh
 from models.optimize import make_average, make_optimizer, set_learning_rates
 from models.post_filters import crop_statistics, principal_filters
 from models.recipe import Recipe
+from models.refining import Refining
 from models.start import start_from_principal_components
 from models.symbol_tables import count_symbols, mixture_weights
 
@@ -159,9 +160,12 @@ class Trainer:
         """Leave the gradients of a batch in the parameters; returns what ``step`` does."""
         recipe = self.recipe
         self.optimizer.zero_grad()
-        with self.fabric.autocast():
-            bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress)
         weight = recipe.distortion_weight(quality)
+        refining = None
+        if recipe.refined:
+            refining = Refining.drawn(recipe.refined, 255**2 * weight, self.model.likelihood)
+        with self.fabric.autocast():
+            bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress, refining)
         balance = (weight / recipe.distortion_weight(0.5)) ** -0.5
         loss = ((bpp + weight * 255**2 * mse) * balance).mean() + extra
         self.fabric.backward(loss)

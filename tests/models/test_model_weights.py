@@ -46,7 +46,7 @@ def test_a_model_file_gives_back_the_model_that_it_was_exported_from(written):
             y = exported.g_a(x, quality) * exported.gain(quality)
             analysed = m.g_a(x, quality) * m.gain(quality), m.h_a(y)
             hyper, _ = m.code_hyper_latents(exported.h_a(y), quality)
-            y_hat, _, scale_index, _ = m.code_latents(y, hyper, 1.0)
+            y_hat, _, scale_index, _ = m.code_latents(y, hyper, m.quantizer)
             return (y_hat, scale_index), (*analysed, m.g_s(y_hat * m.inverse_gain(quality), quality))
 
         (exact, close), (expected_exact, expected_close) = parts(model), parts(exported)

@@ -1,0 +1,125 @@
+"""What encoders make of latents at the default effort, as a training step sees it.
+
+There latents are moved by their slopes (``codec.moves``), and signs hide in the parities of symbols, some of which
+are one more or less for it (``codec.hidden_signs``). Networks that have seen such latents answer them better.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from codec.hidden_signs import CURVATURE as HIDDEN_CURVATURE
+from codec.hidden_signs import LEAST_CHANCE, RATE_WEIGHTS
+from codec.moves import APART, CELL_SHARE, CURVATURE, MOVED_SHARE, RATE_WEIGHT, REACH_ALONE, SLOPE_SHARE
+from codec.range_coder import TOTAL
+from codec.tables import SCALE_LEVELS, STEPS
+from codec.tiles import CELL
+from models.entropy import ScaleLikelihood, to_each_cell
+from models.quantize import Quantized
+
+LARGEST = 255
+"""Bits are looked up of symbols up to this size; larger ones are taken to cost as much."""
+TEMPERATURE = 1.64
+"""Bits: of symbols that would cost c to move, hiding moves the share 1 / (1 + exp(c / TEMPERATURE)), by measurement:
+0.50 at 0 bits, 0.29 at 1.5, 0.06 at 4.5, 0.015 at 7."""
+
+
+class Refining(NamedTuple):
+    """How the latents of a batch are refined."""
+
+    share: Tensor  # (B, 1, 1, 1): 1 for pictures that are, 0 for those that are not
+    weight: Tensor  # (B, 1, 1, 1): lambda, in bits for each unit of squared error of a colour of a pixel
+    bits: Tensor  # (SCALE_LEVELS, LARGEST + 1): what magnitudes of symbols cost
+
+    @classmethod
+    def drawn(cls, share: float, error_weight: Tensor, likelihood: ScaleLikelihood) -> Refining:
+        """For a batch of which a ``share`` is refined.
+
+        Args:
+            error_weight: (B,) bits for each unit of a pixel's mean squared error.
+            likelihood: says what symbols cost.
+        """
+        drawn = torch.rand_like(error_weight) < share
+        like = {"device": error_weight.device, "dtype": torch.float32}
+        sizes = torch.arange(LARGEST + 1, **like).repeat(SCALE_LEVELS, 1)
+        scale_index = torch.arange(SCALE_LEVELS, **like).unsqueeze(1).expand_as(sizes).contiguous()
+        with torch.no_grad():
+            bits = -torch.log2(likelihood.forward(sizes, scale_index))  # too little to compile for
+        return cls(drawn.float().reshape(-1, 1, 1, 1), error_weight.reshape(-1, 1, 1, 1) / 3, bits)
+
+    def bits_of(self, symbols: Tensor, scale_index: Tensor) -> Tensor:
+        """Bits of ``symbols`` with as many scale indices, both whole numbers."""
+        return self.bits.take(scale_index.long() * (LARGEST + 1) + symbols.abs().clamp(max=LARGEST).long())
+
+    def error(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """The weighted squared error of each cell, (B, 1, h, w), for pictures (B, 3, 16h, 16w)."""
+        squares = (self.weight * (x_hat - x).square()).sum(1, keepdim=True)
+        return CELL**2 * functional.avg_pool2d(squares, CELL)
+
+    def moves(
+        self, y: Tensor, decoded: Tensor, symbols: Tensor, scale_index: Tensor, slope: Tensor, error: Tensor
+    ) -> Tensor:
+        """What is to be added to ``y`` (B, M, h, w): see ``codec.moves``, whose ``moved`` and ``aimed`` these are.
+
+        Args:
+            decoded, symbols, scale_index: what coding ``y`` gives.
+            slope: bits a step that the ``error`` (B, 1, h, w) of the cells rises.
+        """
+        stiffness = (slope.square().sum(1, keepdim=True) / (2 * CURVATURE * error.clamp(min=1))).clamp(min=1)
+        curve = CURVATURE / (2 * REACH_ALONE) * stiffness
+        stay, up, down = (RATE_WEIGHT * self.bits_of(symbols + move, scale_index) for move in (0, 1, -1))
+        up, down = curve + slope + up - stay, curve - slope + down - stay
+        is_moved = (torch.minimum(up, down) < 0) & (torch.rand_like(up) < MOVED_SHARE)
+        wanted = decoded + is_moved * _towards(up, down)
+        least_error = decoded - (slope / APART).clamp(-1, 1)
+        aims = torch.clamp(y + SLOPE_SHARE * (least_error - y), wanted - CELL_SHARE, wanted + CELL_SHARE)
+        return self.share * (aims - y)
+
+    def hiding(self, quantize: Callable[..., Quantized]) -> Callable[..., Quantized]:
+        """``quantize(y, mean, scale_index)``, followed by what hiding signs does to symbols."""
+
+        def quantize_and_hide(y: Tensor, mean: Tensor, scale_index: Tensor) -> Quantized:
+            found = quantize(y, mean, scale_index)
+            with torch.no_grad():
+                moves = self._hidden_moves(y - mean, scale_index.round())
+            return found._replace(values=found.values + moves)
+
+        return quantize_and_hide
+
+    def _hidden_moves(self, residual: Tensor, scale_index: Tensor) -> Tensor:
+        """By how much hiding signs moves the symbols of ``residual``: -1, 0 or 1."""
+        symbols = residual.round()
+        slope = HIDDEN_CURVATURE * (symbols - residual)
+        weight = residual.new_tensor(RATE_WEIGHTS).take(symbols.abs().clamp(max=2).long())
+        stay, up, down = (weight * self.bits_of(symbols + move, scale_index) for move in (0, 1, -1))
+        up, down = (HIDDEN_CURVATURE / 2 + rise for rise in (slope + up - stay, down - slope - stay))
+        is_moved = torch.rand_like(up) < torch.sigmoid(-torch.minimum(up, down).clamp(min=0) / TEMPERATURE)
+        is_carrier = self.capacities.take(scale_index.long()) > 0
+        return self.share * (is_moved & is_carrier) * _towards(up, down)
+
+    @property
+    def capacities(self) -> Tensor:
+        """For each scale index (SCALE_LEVELS,), the bits of signs that a symbol carries: see ``codec.hidden_signs``."""
+        chance = 1 - torch.exp2(-self.bits[:, 0])
+        return torch.where(chance < LEAST_CHANCE / TOTAL, 0, 7 * chance / (10 + 12 * chance))
+
+    def saved(self, scale_index: Tensor) -> Tensor:
+        """The bits that need not be sent for symbols of these scale indices, and their gradient."""
+        capacities, level = self.capacities, scale_index.detach().round().long()
+        rise = torch.gradient(capacities)[0]
+        return self.share * (capacities.take(level) + rise.take(level) * (scale_index - level))
+
+
+def _towards(up: Tensor, down: Tensor) -> Tensor:
+    """1 where ``up`` costs less than ``down``, else -1."""
+    return torch.where(up < down, 1.0, -1.0)
+
+
+def in_place(coded: Tensor, y: Tensor) -> Tensor:
+    """What is ``coded`` (B, STEPS * M, h/2, w/2) of latents ``y``, in their places: (B, M, h, w)."""
+    return sum(to_each_cell(part, y, step) for step, part in enumerate(coded.chunk(STEPS, dim=1)))

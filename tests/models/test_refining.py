@@ -1,0 +1,105 @@
+"""Training's picture of what encoders do to latents, beside the encoder itself."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import made_picture
+from PIL import Image
+
+import codec.moves
+import models.refining
+from codec.moves import Latents, aimed, moved, stiffness_of
+from codec.range_coder import Encoder
+from codec.tables import SCALE_LEVELS, STEPS
+from models.compression_model import CompressionModel
+from models.entropy import ScaleLikelihood, of_each_cell
+from models.quantize import ScalarQuantizer
+from models.recipe import RECIPES, load_recipe
+from models.refining import Refining, in_place
+from models.symbol_tables import mixture_of_tables
+from models.train import train
+
+WEIGHT = 500.0
+
+
+@pytest.fixture
+def refining(filtered):
+    """That of a batch of one, with the symbols' bits of the codec's model."""
+    likelihood = ScaleLikelihood()
+    likelihood.mixture = mixture_of_tables(filtered.model.scale_tables)
+    return Refining.drawn(1.0, torch.full((1,), 3 * WEIGHT), likelihood)
+
+
+def test_latents_move_as_the_encoder_moves_them(filtered, refining, monkeypatch):
+    for module in (codec.moves, models.refining):
+        monkeypatch.setattr(module, "MOVED_SHARE", 1.0)
+    rng = np.random.default_rng(0)
+    scale_index = rng.integers(0, 40, (16, 12, 10))
+    symbols = np.rint(rng.laplace(0, 0.11 * 1.13**scale_index)).astype(np.int32)
+    mean = rng.normal(0, 2, symbols.shape)
+    y, decoded = symbols + mean + rng.uniform(-0.5, 0.5, symbols.shape), symbols + mean
+    slope, error = rng.normal(0, 18, symbols.shape), rng.uniform(30, 150, symbols.shape[1:])
+    latents = Latents(y, decoded, symbols, scale_index, slope, stiffness_of(slope, error))
+    wanted, _ = moved(filtered.model, latents, codec.moves.REACH_ALONE, rng)
+    expected = aimed(latents, wanted, codec.moves.SLOPE_SHARE) - y
+    arrays = (torch.from_numpy(a)[None] for a in (y, decoded, symbols, scale_index, slope, error[None]))
+    found = refining.moves(*arrays)[0].numpy()
+    assert np.isclose(found, expected, atol=1e-3).mean() > 0.99  # tables are a little off the mixture
+    assert 0.05 < np.not_equal(wanted, decoded).mean() < 0.9
+
+
+@pytest.mark.parametrize("level", [6, 14, 22, 30])
+def test_as_many_symbols_move_and_as_many_bits_are_saved_as_where_signs_hide(filtered, refining, level):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(level)
+    indices = rng.normal(level, 3, 60_000).round().clip(0, SCALE_LEVELS - 1).astype(np.int64)
+    wanted = rng.normal(0, 0.11 * 1.13**indices)
+    symbols = np.rint(wanted).astype(np.int32)
+    hidden_signs, bits_of = filtered.model.hidden_signs, filtered.model.bits_of
+    found = hidden_signs.encode(Encoder(), symbols, symbols - wanted, indices, bits_of)
+    saved = np.count_nonzero(found[hidden_signs.layout(indices).signless])
+    y, scale_index = (torch.from_numpy(a).float().reshape(1, 1, -1, 1) for a in (wanted, indices))
+    quantized = refining.hiding(ScalarQuantizer("ste"))(y, torch.zeros_like(y), scale_index)
+    moves = (quantized.values - y.round()).flatten().numpy()
+    assert set(np.unique(moves)) <= {-1, 0, 1}
+    assert np.count_nonzero(moves) == pytest.approx(np.count_nonzero(found - symbols), rel=0.3)
+    assert float(refining.saved(scale_index).sum()) == pytest.approx(saved, rel=0.15)
+
+
+def test_saved_bits_have_the_gradient_of_their_table(refining):
+    scale_index = torch.arange(SCALE_LEVELS, dtype=torch.float32, requires_grad=True)
+    refining.saved(scale_index).sum().backward()
+    assert torch.allclose(scale_index.grad, torch.gradient(refining.capacities)[0])
+    assert (refining.capacities.diff() >= 0).all() and refining.capacities[0] == 0
+
+
+def test_what_is_coded_goes_back_to_its_place():
+    y = torch.randn(2, 16, 4, 6, generator=torch.Generator().manual_seed(0))
+    coded = torch.cat([of_each_cell(y.chunk(STEPS, dim=1), step) for step in range(STEPS)], dim=1)
+    assert torch.equal(in_place(coded, y), y)
+
+
+def test_pictures_outside_the_share_are_left_as_they_are():
+    torch.manual_seed(0)
+    recipe = load_recipe(RECIPES / "tiny.toml")
+    model = CompressionModel(recipe.architecture).eval()
+    x = torch.from_numpy(made_picture(64, 64)).permute(2, 0, 1)[None].float() / 255
+    quality = torch.full((1,), 0.5)
+    none = Refining.drawn(0.0, 255**2 * recipe.distortion_weight(quality), model.likelihood)
+    with_none, without = model(x, quality, refining=none), model(x, quality)
+    assert torch.equal(with_none.y_hat, without.y_hat) and torch.allclose(with_none.bits, without.bits)
+
+
+@pytest.mark.usefixtures("few_crops")
+def test_training_refines_latents(tmp_path):
+    for seed in range(2):
+        Image.fromarray(made_picture(96, 96, seed)).save(tmp_path / f"{seed}.png")
+    recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), refined=0.5, steps=4)
+    assert train(tmp_path, tmp_path / "out", recipe, device="cpu").exists()
+
+
+def test_vectors_cannot_be_refined():
+    with pytest.raises(ValueError, match="vq"):
+        dataclasses.replace(load_recipe(RECIPES / "vq.toml"), refined=0.5)
