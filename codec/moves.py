@@ -20,14 +20,14 @@ MOVED_SHARE = 0.8
 """Of the moves that would gain, this share, drawn at random, is made at once: neighbours make up for each other."""
 RATE_WEIGHT = 1.5
 """A bit less in a symbol saves more than that bit: later predictions expect less."""
-APART = 22.0
+APART = 20.0
 """Bits: the curvature by which slopes say where in its cell a latent has the least error."""
 REACH_ALONE = 0.8
 """The reach of a single iteration, whose moves nothing makes up for."""
 SLOPE_SHARE = 0.35
 """How far a latent is aimed towards what its slope says, and else at what the analysis gave: see ``aimed``. Slopes have
 the errors of all other latents in them, which hiding signs changes again."""
-CELL_SHARE = 0.45
+CELL_SHARE = 0.49
 """Latents are left where they were, but within this of the value that is to be coded, of the 0.5 that would do."""
 _MOVES = np.array([[-1], [0], [1]], np.int32)
 

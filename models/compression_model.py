@@ -74,7 +74,7 @@ class CompressionModel(nn.Module):
         quantize = partial(self.quantizer, progress=progress)
         if refining is not None:
             y = y + self.moves(y, features, x, quality, refining)
-            quantize = refining.hiding(quantize)
+            quantize = refining.hiding(quantize, training=self.training)
         with torch.autocast(x.device.type, enabled=False):
             y_hat, coded, scale_index, loss = self.code_latents(y, features, quantize)
             is_bits = self.quantizer.counts_bits
@@ -96,10 +96,11 @@ class CompressionModel(nn.Module):
         with torch.autocast(x.device.type, enabled=False):  # with gradients that nobody asks for: as compiled
             coded = self.code_latents(y, features, ROUNDING)
         y, y_hat, symbols, scale_index = (t.detach() for t in (y, *coded[:3]))
-        y_hat.requires_grad_()
-        x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
-        error = refining.error(x_hat.float(), x)
-        (slope,) = torch.autograd.grad(error.sum(), y_hat)
+        with torch.enable_grad():
+            y_hat.requires_grad_()
+            x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
+            error = refining.error(x_hat.float(), x)
+            (slope,) = torch.autograd.grad(error.sum(), y_hat)
         with torch.no_grad():
             return refining.moves(y, y_hat, in_place(symbols, y), in_place(scale_index, y), slope, error)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -11,6 +13,7 @@ from codec.model_file import FILTER_UNIT
 from codec.post_filter import BY_TONE, CLIPPED, NONLINEAR, RADIUS, SIDE, SMALL, Statistics, statistics
 from models.compression_model import CompressionModel
 from models.data import random_batch
+from models.refining import Refining, unrefined
 
 COUNT = 96
 """Filters in the space. Half as many save a tenth less at high qualities, and as much at low ones."""
@@ -24,18 +27,25 @@ _TO_THE_END = np.iinfo(np.int64).max
 
 
 @torch.no_grad()
-def crop_statistics(model: CompressionModel, pictures: list[Tensor], downscale: float, seed: int) -> list[Statistics]:
+def crop_statistics(
+    model: CompressionModel,
+    pictures: list[Tensor],
+    downscale: float,
+    seed: int,
+    refining: Callable[[Tensor], Refining | None] = unrefined,
+) -> list[Statistics]:
     """What random crops of ``pictures`` (uint8 (3, H, W)) at random qualities say about filters.
 
-    ``model`` must be ready for use: in evaluation mode, in integer arithmetic.
+    ``model`` must be ready for use: in evaluation mode, in integer arithmetic. ``refining`` says how latents are
+    refined, for a batch's qualities.
     """
     generator = torch.Generator().manual_seed(seed)
     device = next(model.parameters()).device
     found = []
     for _ in range(CROPS):
         x = random_batch(pictures, 1, CROP_SIDE, downscale, generator)
-        quality = torch.rand(1, generator=generator)
-        x_hat = model(x.to(device), quality.to(device)).x_hat.float().cpu()
+        quality = torch.rand(1, generator=generator).to(device)
+        x_hat = model(x.to(device), quality, refining=refining(quality)).x_hat.float().cpu()
         found.append(statistics((255 * x[0]).round().byte().cpu().numpy(), x_hat[0].numpy()))
     return found
 

@@ -80,14 +80,18 @@ class Refining(NamedTuple):
         aims = torch.clamp(y + SLOPE_SHARE * (least_error - y), wanted - CELL_SHARE, wanted + CELL_SHARE)
         return self.share * (aims - y)
 
-    def hiding(self, quantize: Callable[..., Quantized]) -> Callable[..., Quantized]:
-        """``quantize(y, mean, scale_index)``, followed by what hiding signs does to symbols."""
+    def hiding(self, quantize: Callable[..., Quantized], *, training: bool) -> Callable[..., Quantized]:
+        """``quantize(y, mean, scale_index)``, followed by what hiding signs does to symbols.
+
+        In ``training`` the synthesis alone sees that: what rates are estimated on has noise already.
+        """
 
         def quantize_and_hide(y: Tensor, mean: Tensor, scale_index: Tensor) -> Quantized:
             found = quantize(y, mean, scale_index)
             with torch.no_grad():
                 moves = self._hidden_moves(y - mean, scale_index.round())
-            return found._replace(values=found.values + moves)
+            coded = found.coded if training else found.coded + moves
+            return found._replace(values=found.values + moves, coded=coded)
 
         return quantize_and_hide
 
@@ -95,7 +99,8 @@ class Refining(NamedTuple):
         """By how much hiding signs moves the symbols of ``residual``: -1, 0 or 1."""
         symbols = residual.round()
         slope = HIDDEN_CURVATURE * (symbols - residual)
-        weight = residual.new_tensor(RATE_WEIGHTS).take(symbols.abs().clamp(max=2).long())
+        of_zero, of_one, of_more = RATE_WEIGHTS.tolist()
+        weight = torch.where(symbols == 0, of_zero, torch.where(symbols.abs() == 1, of_one, of_more))
         stay, up, down = (weight * self.bits_of(symbols + move, scale_index) for move in (0, 1, -1))
         up, down = (HIDDEN_CURVATURE / 2 + rise for rise in (slope + up - stay, down - slope - stay))
         is_moved = torch.rand_like(up) < torch.sigmoid(-torch.minimum(up, down).clamp(min=0) / TEMPERATURE)
@@ -111,8 +116,12 @@ class Refining(NamedTuple):
     def saved(self, scale_index: Tensor) -> Tensor:
         """The bits that need not be sent for symbols of these scale indices, and their gradient."""
         capacities, level = self.capacities, scale_index.detach().round().long()
-        rise = torch.gradient(capacities)[0]
+        rise = functional.pad((capacities[2:] - capacities[:-2]) / 2, (1, 1))
         return self.share * (capacities.take(level) + rise.take(level) * (scale_index - level))
+
+
+def unrefined(_quality: Tensor) -> None:
+    """Takes the place of what says how latents of pictures of these qualities are refined, where they are not."""
 
 
 def _towards(up: Tensor, down: Tensor) -> Tensor:

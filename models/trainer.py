@@ -117,10 +117,10 @@ class Trainer:
         torch.backends.cudnn.allow_tf32 = False  # 11 bits: sums of integers would not be exact
         average = self.average.module.eval()
         set_exact(average, True)
-        self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed))
+        self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed, self.refining))
         self.mixture = self.mixture.to(self.fabric.device)
         self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
-        seen = crop_statistics(average, self.pictures, self.recipe.downscale, self.recipe.seed)
+        seen = crop_statistics(average, self.pictures, self.recipe.downscale, self.recipe.seed, self.refining)
         self.filters = torch.from_numpy(principal_filters(seen))
 
     def batch(self) -> tuple[Tensor, Tensor]:
@@ -132,6 +132,13 @@ class Trainer:
         # Drawn where they are needed: a copy would wait until an accelerator has done what it was told.
         device = self.fabric.device
         return x, (torch.arange(count, device=device) + torch.rand(count, device=device)) / count
+
+    def refining(self, quality: Tensor) -> Refining | None:
+        """How the latents of pictures of these qualities (B,) are refined."""
+        if not self.recipe.refined:
+            return None
+        weight = 255**2 * self.recipe.distortion_weight(quality)
+        return Refining.drawn(self.recipe.refined, weight, self.model.likelihood)
 
     def step(self) -> Tensor:
         """One step of the optimiser: the batch's mean bpp, PSNR in dB, and loss, as one tensor."""
@@ -161,11 +168,8 @@ class Trainer:
         recipe = self.recipe
         self.optimizer.zero_grad()
         weight = recipe.distortion_weight(quality)
-        refining = None
-        if recipe.refined:
-            refining = Refining.drawn(recipe.refined, 255**2 * weight, self.model.likelihood)
         with self.fabric.autocast():
-            bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress, refining)
+            bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress, self.refining(quality))
         balance = (weight / recipe.distortion_weight(0.5)) ** -0.5
         loss = ((bpp + weight * 255**2 * mse) * balance).mean() + extra
         self.fabric.backward(loss)
