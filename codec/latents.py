@@ -205,16 +205,13 @@ class LatentEncoder:
         """The tile, once all steps are coded."""
         return TileContent(HIDING_LATENTS if self._hidden else LATENTS, self._coder.finish())
 
-    def code_all(self, y: np.ndarray) -> tuple[TileContent, np.ndarray]:
-        """Code all steps of the latents ``y``. Returns the tile, and what a decoder makes of it."""
-        for _ in range(STEPS):
-            self.code(self.predict(), y)
-        return self.finish(), self.decoded
-
 
 def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) -> tuple[TileContent, np.ndarray]:
     """The tile that latents ``y`` (M, h, w), in quantisation steps, are coded in, and what a decoder makes of it."""
-    return LatentEncoder(engine, model, hyper_latents(engine, y), y.shape, quality).code_all(y)
+    encoder = LatentEncoder(engine, model, hyper_latents(engine, y), y.shape, quality)
+    for _ in range(STEPS):
+        encoder.code(encoder.predict(), y)
+    return encoder.finish(), encoder.decoded
 
 
 def decode_latents(

@@ -27,7 +27,7 @@ from codec.tile_content import TileContent
 from codec.tiles import CELL
 
 EFFORTS = {1: 0, 2: 1, 3: 2, **{effort: 2 ** (effort - 1) for effort in range(4, 10)}}
-"""Iterations for each effort. Where there is more than one, latents are coded in a closed loop."""
+"""Iterations for each effort."""
 DEFAULT_EFFORT = 2
 LONGER, SHORTER = 1.07, 0.8
 """The reach of moves, by which their curvature is divided, after an iteration that gained, and after one that did
@@ -88,6 +88,11 @@ class Refiner:
         self.weight = self.model.error_weight(self.quality / MAX_QUALITY) / 3
 
     @property
+    def open_steps(self) -> int:
+        """How many context steps are coded before the loop is closed: a gradient takes as long as an iteration."""
+        return STEPS - 1 if self.iterations == 1 else 0
+
+    @property
     def rounds(self) -> list[int]:
         """Iterations for each round of refining a picture: for the second, the first has shown its post-filter."""
         has_second = self.iterations > 1 and self.model.post_filters is not None
@@ -140,8 +145,8 @@ class Refiner:
     def code(self, pixels: np.ndarray, refined: Refined, tiles: Tiles) -> list[tuple[TileContent, np.ndarray]]:
         """The tiles of a block that was ``refined``, as ``encode_latents`` gives them.
 
-        Where there is more than one iteration this is a closed loop: before each context step, its latents are moved
-        and aimed once more, by what the errors of the steps before have made of their slopes.
+        This is a closed loop: before context steps, but for ``open_steps``, their latents are moved and aimed once
+        more, by what the errors of the steps before have made of their slopes.
         """
         parts = [np.s_[:, rows, columns] for rows, columns in tiles]
         found, decoded = refined.coded, refined.wanted.copy()
@@ -150,27 +155,28 @@ class Refiner:
             LatentEncoder(self.engine, self.model, z_hat, y[part].shape, self.quality, hide=True)
             for z_hat, part in zip(found.hyper, parts, strict=True)
         ]
-        if self.iterations == 1:
-            return [encoder.code_all(y[part]) for encoder, part in zip(encoders, parts, strict=True)]
         x, weight = self._padded(pixels, y.shape)
         target = x - (found.filtered - found.x_hat)
         rng = np.random.default_rng(0)
         slope, stiffness = found.latents.slope, found.latents.stiffness  # the first step's latents are as they were
         for step in range(STEPS):
             predictions = [encoder.predict() for encoder in encoders]
-            symbols, scale_index = _no_symbols(y.shape)
-            is_next = np.zeros(y.shape, bool)
-            for part, predicted in zip(parts, predictions, strict=True):
-                residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
-                for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
-                    decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
-            if step:
-                _, slope, stiffness = self._slopes(decoded, target, weight)
-            latents = Latents(y, decoded, symbols, scale_index, slope * is_next, stiffness)
-            wanted, promise = moved(self.model, latents, 1.0, rng)
-            aims = aimed(latents, wanted, FRESH_SLOPE_SHARE) if promise < CREDIBLE else y
+            aims, rate_weight = y, 1.0
+            if step >= self.open_steps:
+                symbols, scale_index = _no_symbols(y.shape)
+                is_next = np.zeros(y.shape, bool)
+                for part, predicted in zip(parts, predictions, strict=True):
+                    residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
+                    for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
+                        decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
+                if step:
+                    _, slope, stiffness = self._slopes(decoded, target, weight)
+                latents = Latents(y, decoded, symbols, scale_index, slope * is_next, stiffness)
+                wanted, promise = moved(self.model, latents, 1.0, rng)
+                if promise < CREDIBLE:
+                    aims, rate_weight = aimed(latents, wanted, FRESH_SLOPE_SHARE), FRESH_RATE_WEIGHT
             for part, encoder, predicted in zip(parts, encoders, predictions, strict=True):
-                encoder.code(predicted, aims[part], FRESH_RATE_WEIGHT)
+                encoder.code(predicted, aims[part], rate_weight)
                 for p in predicted.positions:
                     decoded[part][p] = encoder.decoded[p] / UNITS
         return [(encoder.finish(), encoder.decoded) for encoder in encoders]
