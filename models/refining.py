@@ -114,7 +114,10 @@ class Refining(NamedTuple):
         return torch.where(chance < LEAST_CHANCE / TOTAL, 0, 7 * chance / (10 + 12 * chance))
 
     def saved(self, scale_index: Tensor) -> Tensor:
-        """The bits that need not be sent for symbols of these scale indices, and their gradient."""
+        """The bits of signs that need not be sent for symbols of these scale indices, and their gradient.
+
+        Up to a third too many: those of symbols that are zero, which have no sign, count as well.
+        """
         capacities, level = self.capacities, scale_index.detach().round().long()
         rise = functional.pad((capacities[2:] - capacities[:-2]) / 2, (1, 1))
         return self.share * (capacities.take(level) + rise.take(level) * (scale_index - level))

@@ -50,11 +50,11 @@ def test_latents_move_as_the_encoder_moves_them(filtered, refining, monkeypatch)
     assert 0.05 < np.not_equal(wanted, decoded).mean() < 0.9
 
 
-@pytest.mark.parametrize("level", [6, 14, 22, 30])
+@pytest.mark.parametrize("level", [8, 14, 20])
 def test_as_many_symbols_move_and_as_many_bits_are_saved_as_where_signs_hide(filtered, refining, level):
     torch.manual_seed(0)
     rng = np.random.default_rng(level)
-    indices = rng.normal(level, 3, 60_000).round().clip(0, SCALE_LEVELS - 1).astype(np.int64)
+    indices = rng.normal(level, 9, 60_000).round().clip(0, SCALE_LEVELS - 1).astype(np.int64)
     wanted = rng.normal(0, 0.11 * 1.13**indices)
     symbols = np.rint(wanted).astype(np.int32)
     hidden_signs, bits_of = filtered.model.hidden_signs, filtered.model.bits_of
@@ -65,13 +65,14 @@ def test_as_many_symbols_move_and_as_many_bits_are_saved_as_where_signs_hide(fil
     moves = (quantized.values - y.round()).flatten().numpy()
     assert set(np.unique(moves)) <= {-1, 0, 1} and torch.equal(quantized.coded, quantized.values)
     assert np.count_nonzero(moves) == pytest.approx(np.count_nonzero(found - symbols), rel=0.3)
-    assert float(refining.saved(scale_index).sum()) == pytest.approx(saved, rel=0.15)
+    assert saved < float(refining.saved(scale_index).sum()) < 1.4 * saved
 
 
 def test_saved_bits_have_the_gradient_of_their_table(refining):
     scale_index = torch.arange(SCALE_LEVELS, dtype=torch.float32, requires_grad=True)
     refining.saved(scale_index).sum().backward()
-    assert torch.allclose(scale_index.grad, torch.gradient(refining.capacities)[0])
+    slope = torch.gradient(refining.capacities)[0]
+    assert torch.allclose(scale_index.grad[1:-1], slope[1:-1])
     assert (refining.capacities.diff() >= 0).all() and refining.capacities[0] == 0
 
 
