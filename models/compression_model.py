@@ -32,6 +32,7 @@ from models.refining import Refining, in_place
 from models.transforms import Analysis, HyperAnalysis, Synthesis
 
 ROUNDING = ScalarQuantizer("ste")
+"""What coding does, in training as well."""
 
 
 class Compressed(NamedTuple):
@@ -65,7 +66,10 @@ class CompressionModel(nn.Module):
     def forward(
         self, x: Tensor, quality: Tensor, progress: float = 1.0, refining: Refining | None = None
     ) -> Compressed:
-        """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64, at ``quality`` (B,) in [0, 1]."""
+        """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64, at ``quality`` (B,) in [0, 1].
+
+        ``progress`` in [0, 1] is how far training has come; ``refining`` says how latents are refined, if they are.
+        """
         y = self.g_a(x, quality) * self.gain(quality)
         z = self.h_a(y)
         with torch.autocast(x.device.type, enabled=False):

@@ -57,7 +57,8 @@ class Recipe:
     ``steps`` is the length of training; with ``hours`` above 0 the schedule follows the clock instead.
     Fractions are of the whole training. The loss of a sample drawn at quality q in [0, 1] is
     ``R + lambda(q) * 255^2 * MSE``, lambda in geometric progression from ``lambda_min`` to ``lambda_max``,
-    weighted by ``lambda(q) ** -0.5`` to keep the qualities in balance.
+    weighted by ``lambda(q) ** -0.5`` to keep the qualities in balance. Of the share ``refined`` of samples, latents
+    are refined as encoders do it (see ``refining``).
     """
 
     steps: int = 20000
