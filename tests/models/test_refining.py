@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from conftest import made_picture
-from PIL import Image
 
 import codec.moves
 import models.refining
@@ -17,14 +16,14 @@ from models.compression_model import CompressionModel
 from models.entropy import ScaleLikelihood, of_each_cell
 from models.quantize import ScalarQuantizer
 from models.recipe import RECIPES, load_recipe
-from models.refining import Refining, in_place
-from models.symbol_tables import mixture_of_tables
-from models.train import train
+from models.refining import Refining, in_place, unrefined
+from models.symbol_tables import count_symbols, mixture_of_tables
+from models.trainer import Trainer
 
 WEIGHT = 500.0
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def refining(filtered):
     """That of a batch of one, with the symbols' bits of the codec's model."""
     likelihood = ScaleLikelihood()
@@ -94,11 +93,14 @@ def test_pictures_outside_the_share_are_left_as_they_are():
 
 
 @pytest.mark.usefixtures("few_crops")
-def test_training_refines_latents(tmp_path):
-    for seed in range(2):
-        Image.fromarray(made_picture(96, 96, seed)).save(tmp_path / f"{seed}.png")
-    recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), refined=0.5, steps=4)
-    assert train(tmp_path, tmp_path / "out", recipe, device="cpu").exists()
+def test_training_refines_latents_and_counts_them_refined():
+    pictures = [torch.from_numpy(made_picture(96, 96, seed)).permute(2, 0, 1) for seed in range(2)]
+    recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), refined=1.0)
+    trainer = Trainer(recipe, pictures, "cpu", None, None)
+    assert trainer.step().isfinite().all()
+    model = trainer.model.eval()
+    refined, plain = (count_symbols(model, pictures, 0, how) for how in (trainer.refining, unrefined))
+    assert refined.sum() == plain.sum() and not torch.equal(refined, plain)
 
 
 def test_vectors_cannot_be_refined():
