@@ -163,12 +163,7 @@ class Refiner:
             predictions = [encoder.predict() for encoder in encoders]
             aims, rate_weight = y, 1.0
             if step >= self.open_steps:
-                symbols, scale_index = _no_symbols(y.shape)
-                is_next = np.zeros(y.shape, bool)
-                for part, predicted in zip(parts, predictions, strict=True):
-                    residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
-                    for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
-                        decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
+                symbols, scale_index, is_next = _as_rounded(y, decoded, parts, predictions)
                 if step:
                     _, slope, stiffness = self._slopes(decoded, target, weight)
                 latents = Latents(y, decoded, symbols, scale_index, slope * is_next, stiffness)
@@ -233,6 +228,22 @@ def _rounded(y: np.ndarray, predicted: Predicted, symbols: np.ndarray, scale_ind
     for p, mean, index in zip(predicted.positions, predicted.means, predicted.indices, strict=True):
         symbols[p], scale_index[p] = symbols_of(y[p] * UNITS - mean), index
     return [symbols[p] * np.float32(UNITS) for p in predicted.positions]
+
+
+def _as_rounded(
+    y: np.ndarray, decoded: np.ndarray, parts: list, predictions: list[Predicted]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Make of those latents of the ``predictions`` for ``parts`` of ``y`` what rounding would, in ``decoded``.
+
+    Gives their symbols and scale indices, and which they are: each (M, h, w).
+    """
+    symbols, scale_index = _no_symbols(y.shape)
+    is_next = np.zeros(y.shape, bool)
+    for part, predicted in zip(parts, predictions, strict=True):
+        residuals = _rounded(y[part], predicted, symbols[part], scale_index[part])
+        for p, mean, residual in zip(predicted.positions, predicted.means, residuals, strict=True):
+            decoded[part][p], is_next[part][p] = (mean + residual) / UNITS, True
+    return symbols, scale_index, is_next
 
 
 def refiner_for(engine: Engine, model: Model, quality: int, effort: int | None) -> Refiner | None:

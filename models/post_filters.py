@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from onnx import NodeProto, TensorProto, helper, numpy_helper
@@ -11,9 +9,8 @@ from torch import Tensor
 
 from codec.model_file import FILTER_UNIT
 from codec.post_filter import BY_TONE, CLIPPED, NONLINEAR, RADIUS, SIDE, SMALL, Statistics, statistics
+from models.coded_crops import Refine, coded_crops
 from models.compression_model import CompressionModel
-from models.data import random_batch
-from models.refining import Refining, unrefined
 
 COUNT = 96
 """Filters in the space. Half as many save a tenth less at high qualities, and as much at low ones."""
@@ -28,25 +25,12 @@ _TO_THE_END = np.iinfo(np.int64).max
 
 @torch.no_grad()
 def crop_statistics(
-    model: CompressionModel,
-    pictures: list[Tensor],
-    downscale: float,
-    seed: int,
-    refining: Callable[[Tensor], Refining | None] = unrefined,
+    model: CompressionModel, pictures: list[Tensor], downscale: float, seed: int, refine: Refine | None = None
 ) -> list[Statistics]:
-    """What random crops of ``pictures`` (uint8 (3, H, W)) at random qualities say about filters.
-
-    ``model`` must be ready for use: in evaluation mode, in integer arithmetic. ``refining`` says how latents are
-    refined, for a batch's qualities.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    device = next(model.parameters()).device
+    """What random crops of ``pictures`` say about filters; arguments as for ``coded_crops``."""
     found = []
-    for _ in range(CROPS):
-        x = random_batch(pictures, 1, CROP_SIDE, downscale, generator)
-        quality = torch.rand(1, generator=generator).to(device)
-        x_hat = model(x.to(device), quality, refining=refining(quality)).x_hat.float().cpu()
-        found.append(statistics((255 * x[0]).round().byte().cpu().numpy(), x_hat[0].numpy()))
+    for x, coded in coded_crops(model, pictures, CROPS, CROP_SIDE, seed, downscale=downscale, refine=refine):
+        found.append(statistics((255 * x[0]).round().byte().cpu().numpy(), coded.x_hat[0].float().cpu().numpy()))
     return found
 
 

@@ -35,6 +35,7 @@ class Refining(NamedTuple):
     share: Tensor  # (B, 1, 1, 1): 1 for pictures that are, 0 for those that are not
     weight: Tensor  # (B, 1, 1, 1): lambda, in bits for each unit of squared error of a colour of a pixel
     bits: Tensor  # (SCALE_LEVELS, LARGEST + 1): what magnitudes of symbols cost
+    capacities: Tensor  # (SCALE_LEVELS,): the bits of signs that a symbol carries, see ``codec.hidden_signs``
 
     @classmethod
     def drawn(cls, share: float, error_weight: Tensor, likelihood: ScaleLikelihood) -> Refining:
@@ -50,7 +51,9 @@ class Refining(NamedTuple):
         scale_index = torch.arange(SCALE_LEVELS, **like).unsqueeze(1).expand_as(sizes).contiguous()
         with torch.no_grad():
             bits = -torch.log2(likelihood.forward(sizes, scale_index))  # too little to compile for
-        return cls(drawn.float().reshape(-1, 1, 1, 1), error_weight.reshape(-1, 1, 1, 1) / 3, bits)
+        chance = 1 - torch.exp2(-bits[:, 0])
+        capacities = torch.where(chance < LEAST_CHANCE / TOTAL, 0, 7 * chance / (10 + 12 * chance))
+        return cls(drawn.float().reshape(-1, 1, 1, 1), error_weight.reshape(-1, 1, 1, 1) / 3, bits, capacities)
 
     def bits_of(self, symbols: Tensor, scale_index: Tensor) -> Tensor:
         """Bits of ``symbols`` with as many scale indices, both whole numbers."""
@@ -107,24 +110,14 @@ class Refining(NamedTuple):
         is_carrier = self.capacities.take(scale_index.long()) > 0
         return self.share * (is_moved & is_carrier) * _towards(up, down)
 
-    @property
-    def capacities(self) -> Tensor:
-        """For each scale index (SCALE_LEVELS,), the bits of signs that a symbol carries: see ``codec.hidden_signs``."""
-        chance = 1 - torch.exp2(-self.bits[:, 0])
-        return torch.where(chance < LEAST_CHANCE / TOTAL, 0, 7 * chance / (10 + 12 * chance))
-
     def saved(self, scale_index: Tensor) -> Tensor:
         """The bits of signs that need not be sent for symbols of these scale indices, and their gradient.
 
         Up to a third too many: those of symbols that are zero, which have no sign, count as well.
         """
-        capacities, level = self.capacities, scale_index.detach().round().long()
-        rise = functional.pad((capacities[2:] - capacities[:-2]) / 2, (1, 1))
-        return self.share * (capacities.take(level) + rise.take(level) * (scale_index - level))
-
-
-def unrefined(_quality: Tensor) -> None:
-    """Takes the place of what says how latents of pictures of these qualities are refined, where they are not."""
+        level = scale_index.detach().round().long()
+        rise = functional.pad((self.capacities[2:] - self.capacities[:-2]) / 2, (1, 1))
+        return self.share * (self.capacities.take(level) + rise.take(level) * (scale_index - level))
 
 
 def _towards(up: Tensor, down: Tensor) -> Tensor:

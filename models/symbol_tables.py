@@ -7,18 +7,15 @@ that training assumes. Each index gets a mixture of Gaussians of a few multiples
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from codec.range_coder import Table, table_from_probabilities
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, SCALE_MIN
+from models.coded_crops import Refine, coded_crops
 from models.compression_model import CompressionModel
-from models.data import random_batch
 from models.entropy import LOG_SCALE_STEP, MULTIPLES
-from models.refining import Refining, unrefined
 from models.vector_quantize import VectorQuantizer
 
 TAIL = 2.0**-18
@@ -31,24 +28,13 @@ COUNTED_CROPS, COUNTED_SIDE = 96, 256
 
 
 @torch.no_grad()
-def count_symbols(
-    model: CompressionModel,
-    pictures: list[Tensor],
-    seed: int,
-    refining: Callable[[Tensor], Refining | None] = unrefined,
-) -> Tensor:
+def count_symbols(model: CompressionModel, pictures: list[Tensor], seed: int, refine: Refine | None = None) -> Tensor:
     """How often each magnitude of residual comes with each scale index: (SCALE_LEVELS, LARGEST + 1).
 
-    Over random crops of ``pictures`` (uint8 (3, H, W)) at random qualities. ``model`` must be ready for use:
-    in evaluation mode, in integer arithmetic. ``refining`` says how latents are refined, for a batch's qualities.
+    Over random crops of ``pictures``; arguments as for ``coded_crops``.
     """
-    generator = torch.Generator().manual_seed(seed)
-    device = next(model.parameters()).device
     counts = torch.zeros(SCALE_LEVELS, LARGEST + 1, dtype=torch.float64)
-    for _ in range(COUNTED_CROPS):
-        x = random_batch(pictures, 1, COUNTED_SIDE, 0.0, generator)
-        quality = torch.rand(1, generator=generator).to(device)
-        coded = model(x.to(device), quality, refining=refining(quality))
+    for _, coded in coded_crops(model, pictures, COUNTED_CROPS, COUNTED_SIDE, seed, refine=refine):
         index = coded.scale_index.round().long().flatten().cpu()
         size = coded.coded.abs().round().clamp(max=LARGEST).long().flatten().cpu()
         counts.view(-1).index_add_(0, index * (LARGEST + 1) + size, torch.ones(len(index), dtype=torch.float64))

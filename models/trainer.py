@@ -167,9 +167,9 @@ class Trainer:
         """Leave the gradients of a batch in the parameters; returns what ``step`` does."""
         recipe = self.recipe
         self.optimizer.zero_grad()
-        weight = recipe.distortion_weight(quality)
         with self.fabric.autocast():
             bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress, self.refining(quality))
+        weight = recipe.distortion_weight(quality)
         balance = (weight / recipe.distortion_weight(0.5)) ** -0.5
         loss = ((bpp + weight * 255**2 * mse) * balance).mean() + extra
         self.fabric.backward(loss)

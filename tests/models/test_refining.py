@@ -16,11 +16,9 @@ from models.compression_model import CompressionModel
 from models.entropy import ScaleLikelihood, of_each_cell
 from models.quantize import ScalarQuantizer
 from models.recipe import RECIPES, load_recipe
-from models.refining import Refining, in_place, unrefined
+from models.refining import Refining, in_place
 from models.symbol_tables import count_symbols, mixture_of_tables
 from models.trainer import Trainer
-
-WEIGHT = 500.0
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,7 @@ def refining(filtered):
     """That of a batch of one, with the symbols' bits of the codec's model."""
     likelihood = ScaleLikelihood()
     likelihood.mixture = mixture_of_tables(filtered.model.scale_tables)
-    return Refining.drawn(1.0, torch.full((1,), 3 * WEIGHT), likelihood)
+    return Refining.drawn(1.0, torch.ones(1), likelihood)
 
 
 def test_latents_move_as_the_encoder_moves_them(filtered, refining, monkeypatch):
@@ -99,7 +97,7 @@ def test_training_refines_latents_and_counts_them_refined():
     trainer = Trainer(recipe, pictures, "cpu", None, None)
     assert trainer.step().isfinite().all()
     model = trainer.model.eval()
-    refined, plain = (count_symbols(model, pictures, 0, how) for how in (trainer.refining, unrefined))
+    refined, plain = (count_symbols(model, pictures, 0, how) for how in (trainer.refining, None))
     assert refined.sum() == plain.sum() and not torch.equal(refined, plain)
 
 

@@ -1,0 +1,37 @@
+"""What a trained model makes of random crops: what its tables and its space of post-filters are fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+from models.compression_model import Compressed, CompressionModel
+from models.data import random_batch
+from models.refining import Refining
+
+Refine = Callable[[Tensor], Refining | None]
+"""Says how the latents of pictures of these qualities (B,) are refined."""
+
+
+def coded_crops(
+    model: CompressionModel,
+    pictures: list[Tensor],
+    count: int,
+    side: int,
+    seed: int,
+    *,
+    downscale: float = 0.0,
+    refine: Refine | None = None,
+) -> Iterator[tuple[Tensor, Compressed]]:
+    """``count`` crops (1, 3, side, side) of ``pictures`` (uint8 (3, H, W)), coded at random qualities one by one.
+
+    ``model`` must be ready for use: in evaluation mode, in integer arithmetic.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    device = next(model.parameters()).device
+    for _ in range(count):
+        x = random_batch(pictures, 1, side, downscale, generator)
+        quality = torch.rand(1, generator=generator).to(device)
+        yield x, model(x.to(device), quality, refining=refine(quality) if refine else None)
