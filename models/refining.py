@@ -24,9 +24,11 @@ from models.quantize import Quantized
 
 LARGEST = 255
 """Bits are looked up of symbols up to this size; larger ones are taken to cost as much."""
-TEMPERATURE = 1.64
-"""Bits: of symbols that would cost c to move, hiding moves the share 1 / (1 + exp(c / TEMPERATURE)), by measurement:
-0.50 at 0 bits, 0.29 at 1.5, 0.06 at 4.5, 0.015 at 7."""
+TEMPERATURES = (1.1, 0.048, 1.4, 2.15)
+"""Bits: of symbols that would cost c to move, hiding moves the share 1 / (1 + exp(c / t)). t rises along a line with the
+scale index, from its value at 0 and by so much an index, within bounds: by measurement, as lanes begin with the lowest."""
+SIGNED_SHARE = 0.77
+"""Of the symbols that need not send a sign: the others are zero, and have none. 0.72 to 0.81 from low to high rates."""
 
 
 class Refining(NamedTuple):
@@ -36,6 +38,7 @@ class Refining(NamedTuple):
     weight: Tensor  # (B, 1, 1, 1): lambda, in bits for each unit of squared error of a colour of a pixel
     bits: Tensor  # (SCALE_LEVELS, LARGEST + 1): what magnitudes of symbols cost
     capacities: Tensor  # (SCALE_LEVELS,): the bits of signs that a symbol carries, see ``codec.hidden_signs``
+    temperatures: Tensor  # (SCALE_LEVELS,): see ``TEMPERATURES``
 
     @classmethod
     def drawn(cls, share: float, error_weight: Tensor, likelihood: ScaleLikelihood) -> Refining:
@@ -53,7 +56,10 @@ class Refining(NamedTuple):
             bits = -torch.log2(likelihood.forward(sizes, scale_index))  # too little to compile for
         chance = 1 - torch.exp2(-bits[:, 0])
         capacities = torch.where(chance < LEAST_CHANCE / TOTAL, 0, 7 * chance / (10 + 12 * chance))
-        return cls(drawn.float().reshape(-1, 1, 1, 1), error_weight.reshape(-1, 1, 1, 1) / 3, bits, capacities)
+        start, rise, least, most = TEMPERATURES
+        temperatures = (start + rise * torch.arange(SCALE_LEVELS, **like)).clamp(least, most)
+        weight = error_weight.reshape(-1, 1, 1, 1) / 3
+        return cls(drawn.float().reshape(-1, 1, 1, 1), weight, bits, capacities, temperatures)
 
     def bits_of(self, symbols: Tensor, scale_index: Tensor) -> Tensor:
         """Bits of ``symbols`` with as many scale indices, both whole numbers."""
@@ -106,18 +112,18 @@ class Refining(NamedTuple):
         weight = torch.where(symbols == 0, of_zero, torch.where(symbols.abs() == 1, of_one, of_more))
         stay, up, down = (weight * self.bits_of(symbols + move, scale_index) for move in (0, 1, -1))
         up, down = (HIDDEN_CURVATURE / 2 + rise for rise in (slope + up - stay, down - slope - stay))
-        is_moved = torch.rand_like(up) < torch.sigmoid(-torch.minimum(up, down).clamp(min=0) / TEMPERATURE)
-        is_carrier = self.capacities.take(scale_index.long()) > 0
+        level = scale_index.long()
+        cost = torch.minimum(up, down).clamp(min=0)
+        is_moved = torch.rand_like(cost) < torch.sigmoid(-cost / self.temperatures.take(level))
+        is_carrier = self.capacities.take(level) > 0
         return self.share * (is_moved & is_carrier) * _towards(up, down)
 
     def saved(self, scale_index: Tensor) -> Tensor:
-        """The bits of signs that need not be sent for symbols of these scale indices, and their gradient.
-
-        Up to a third too many: those of symbols that are zero, which have no sign, count as well.
-        """
+        """The bits of signs that need not be sent for symbols of these scale indices, and their gradient."""
         level = scale_index.detach().round().long()
-        rise = functional.pad((self.capacities[2:] - self.capacities[:-2]) / 2, (1, 1))
-        return self.share * (self.capacities.take(level) + rise.take(level) * (scale_index - level))
+        saved = SIGNED_SHARE * self.capacities
+        rise = functional.pad((saved[2:] - saved[:-2]) / 2, (1, 1))
+        return self.share * (saved.take(level) + rise.take(level) * (scale_index - level))
 
 
 def _towards(up: Tensor, down: Tensor) -> Tensor:

@@ -61,14 +61,14 @@ def test_as_many_symbols_move_and_as_many_bits_are_saved_as_where_signs_hide(fil
     quantized = refining.hiding(ScalarQuantizer("ste"), training=False)(y, torch.zeros_like(y), scale_index)
     moves = (quantized.values - y.round()).flatten().numpy()
     assert set(np.unique(moves)) <= {-1, 0, 1} and torch.equal(quantized.coded, quantized.values)
-    assert np.count_nonzero(moves) == pytest.approx(np.count_nonzero(found - symbols), rel=0.3)
-    assert saved < float(refining.saved(scale_index).sum()) < 1.4 * saved
+    assert np.count_nonzero(moves) == pytest.approx(np.count_nonzero(found - symbols), rel=0.45)
+    assert float(refining.saved(scale_index).sum()) == pytest.approx(saved, rel=0.2)
 
 
 def test_saved_bits_have_the_gradient_of_their_table(refining):
     scale_index = torch.arange(SCALE_LEVELS, dtype=torch.float32, requires_grad=True)
     refining.saved(scale_index).sum().backward()
-    slope = torch.gradient(refining.capacities)[0]
+    slope = models.refining.SIGNED_SHARE * torch.gradient(refining.capacities)[0]
     assert torch.allclose(scale_index.grad[1:-1], slope[1:-1])
     assert (refining.capacities.diff() >= 0).all() and refining.capacities[0] == 0
 
