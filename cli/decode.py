@@ -56,7 +56,7 @@ def decode(
     def work(name: str) -> None:
         lost: list[int] = []
         with open_input(name) as file:
-            target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1)
+            target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1, overwrite)
             kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
             if salvage:
                 picture, lost = coder.salvage(file)

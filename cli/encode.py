@@ -43,7 +43,7 @@ def encode(
             first_frame=first_frame,
             note=lambda line: session.say(f"{name}: {line}"),
         )
-        target = output_path(name, output, ".nic", len(inputs) > 1)
+        target = output_path(name, output, ".nic", len(inputs) > 1, overwrite)
         pixels = picture.width * picture.height
         limit = max_bytes if target_bpp is None else int(min(target_bpp * pixels / 8, sys.maxsize))
         options = {"strip": strip, "fallback": not no_fallback, "effort": effort}

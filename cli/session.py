@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import typer
 
 from codec.errors import CodecError
-from codec.files import write_file
+from codec.files import check_free, write_file
 
 if TYPE_CHECKING:
     from codec.codec import Codec
@@ -81,15 +81,23 @@ def read_input(name: str) -> bytes:
         return file.read()
 
 
-def output_path(name: str, out: str | None, suffix: str, several: bool) -> str:
-    """Where the result for input ``name`` goes: ``out``, a file in the folder ``out``, or beside the input."""
+def output_path(name: str, out: str | None, suffix: str, several: bool, overwrite: bool) -> str:
+    """Where the result for input ``name`` goes: ``out``, a file in the folder ``out``, or beside the input.
+
+    Raises:
+        CodecError: when there is no such folder, or a file is in the way, without ``overwrite``: before the work.
+    """
     if out is not None and (several or Path(out).is_dir()):
         if not Path(out).is_dir():
             raise CodecError(f"{out}: no such folder")
-        return str(Path(out) / (Path(name).stem + suffix))
-    if out is not None:
-        return out
-    return "-" if name == "-" else str(Path(name).with_suffix(suffix))
+        target = str(Path(out) / (Path(name).stem + suffix))
+    elif out is not None:
+        target = out
+    else:
+        target = "-" if name == "-" else str(Path(name).with_suffix(suffix))
+    if target != "-":
+        check_free(Path(target), overwrite)
+    return target
 
 
 def write_output(name: str, data: bytes, overwrite: bool) -> None:
