@@ -25,10 +25,10 @@ from models.quantize import Quantized
 LARGEST = 255
 """Bits are looked up of symbols up to this size; larger ones are taken to cost as much."""
 TEMPERATURES = (1.1, 0.048, 1.4, 2.15)
-"""Bits: of symbols that would cost c to move, hiding moves the share 1 / (1 + exp(c / t)). t rises along a line with the
-scale index, from its value at 0 and by so much an index, within bounds: by measurement, as lanes begin with the lowest."""
+"""Bits: of symbols that would cost c to move, hiding moves the share 1 / (1 + exp(c / t)), by measurement. t is the
+first at scale index 0 and rises by the second with each, but within the last two."""
 SIGNED_SHARE = 0.77
-"""Of the symbols that need not send a sign: the others are zero, and have none. 0.72 to 0.81 from low to high rates."""
+"""Of the symbols that need not send a sign: others are zero, and have none. 0.72 to 0.81, from low to high rates."""
 
 
 class Refining(NamedTuple):
