@@ -14,7 +14,8 @@ from models.compression_model import CompressionModel
 
 COUNT = 96
 """Filters in the space. Half as many save a tenth less at high qualities, and as much at low ones."""
-CROPS, CROP_SIDE = 768, 256
+CROPS, LEAST_CROPS, CROP_SIDE = 768, 104, 256
+"""Filters are learned from as many crops as the training took, within the first two: a short one is not to wait."""
 PRIOR = 0.1
 """How much the mean of all crops counts beside each crop in its own filter, which would otherwise fit noise."""
 OUTLIERS = 0.02
@@ -25,11 +26,20 @@ _TO_THE_END = np.iinfo(np.int64).max
 
 @torch.no_grad()
 def crop_statistics(
-    model: CompressionModel, pictures: list[Tensor], downscale: float, seed: int, refine: Refine | None = None
+    model: CompressionModel,
+    pictures: list[Tensor],
+    trained_on: int,
+    downscale: float,
+    seed: int,
+    refine: Refine | None = None,
 ) -> list[Statistics]:
-    """What random crops of ``pictures`` say about filters; arguments as for ``coded_crops``."""
+    """What random crops of ``pictures`` say about filters of a model that was ``trained_on`` so many.
+
+    The other arguments are those of ``coded_crops``.
+    """
+    count = min(max(trained_on, LEAST_CROPS), CROPS)
     found = []
-    for x, coded in coded_crops(model, pictures, CROPS, CROP_SIDE, seed, downscale=downscale, refine=refine):
+    for x, coded in coded_crops(model, pictures, count, CROP_SIDE, seed, downscale=downscale, refine=refine):
         found.append(statistics((255 * x[0]).round().byte().cpu().numpy(), coded.x_hat[0].float().cpu().numpy()))
     return found
 

@@ -120,7 +120,8 @@ class Trainer:
         self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed, self.refining))
         self.mixture = self.mixture.to(self.fabric.device)
         self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
-        seen = crop_statistics(average, self.pictures, self.recipe.downscale, self.recipe.seed, self.refining)
+        r, trained_on = self.recipe, self.position.step * self.recipe.batch
+        seen = crop_statistics(average, self.pictures, trained_on, r.downscale, r.seed, self.refining)
         self.filters = torch.from_numpy(principal_filters(seen))
 
     def batch(self) -> tuple[Tensor, Tensor]:

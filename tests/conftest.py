@@ -64,11 +64,3 @@ def picture_file(tmp_path) -> Path:
     path = tmp_path / "photo é 1.png"
     Image.fromarray(made_picture(100, 70)).save(path)
     return path
-
-
-@pytest.fixture(scope="session")
-def few_crops():
-    """Trainings learn post-filters from a quarter of the crops, which takes most of the time of the smallest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.post_filters.CROPS", 192)
-        yield

@@ -18,8 +18,6 @@ from models.recipe import RECIPES, load_recipe, recipe_from_dict
 from models.symbol_tables import frequency_tables
 from models.train import train
 
-pytestmark = pytest.mark.usefixtures("few_crops")
-
 
 def read_back(file):
     model = CompressionModel(recipe_from_dict(file.metadata["recipe"]).architecture)

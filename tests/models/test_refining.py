@@ -90,7 +90,6 @@ def test_pictures_outside_the_share_are_left_as_they_are():
     assert torch.equal(with_none.y_hat, without.y_hat) and torch.allclose(with_none.bits, without.bits)
 
 
-@pytest.mark.usefixtures("few_crops")
 def test_training_refines_latents_and_counts_them_refined():
     pictures = [torch.from_numpy(made_picture(96, 96, seed)).permute(2, 0, 1) for seed in range(2)]
     recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), refined=1.0)

@@ -17,8 +17,6 @@ from models.recipe import RECIPES, load_recipe, recipe_from_dict
 from models.train import train
 from models.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("few_crops")
-
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory):
