@@ -5,14 +5,26 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from codec.errors import CodecError
 
 
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """What the system says against writing to ``path``, as a CodecError."""
+    try:
+        yield
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
 def check_free(path: Path, overwrite: bool) -> None:
     """Raise CodecError where a file is in the way, without ``overwrite``: before long work whose result goes there."""
-    if path.is_file() and not overwrite:
+    with _writing(path):
+        is_there = path.is_file()
+    if is_there and not overwrite:
         raise CodecError(f"{path}: already there (use --overwrite to replace it)")
 
 
@@ -24,25 +36,22 @@ def write_file(path: Path, data: bytes, overwrite: bool = False) -> None:
     Raises:
         CodecError: when the file is there already (without ``overwrite``) or cannot be written.
     """
-    try:
+    with _writing(path):
         path = path.resolve()
         if path.exists() and not path.is_file():
             path.write_bytes(data)
             return
-    except OSError as error:
-        raise CodecError(f"{path}: cannot be written: {error.strerror or error}") from error
     check_free(path, overwrite)
     temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CodecError(f"{path}: cannot be written: {error.strerror or error}") from error
+        with _writing(path):
+            handle, temporary = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".partial", dir=path.parent)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)
+            os.replace(temporary, path)
     finally:
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
