@@ -115,13 +115,13 @@ class Trainer:
         if self.model.quantizer.counts_bits:  # vectors have distributions of their own, and are not refined
             return
         torch.backends.cudnn.allow_tf32 = False  # 11 bits: sums of integers would not be exact
-        average = self.average.module.eval()
+        recipe, average = self.recipe, self.average.module.eval()
         set_exact(average, True)
-        self.mixture = mixture_weights(count_symbols(average, self.pictures, self.recipe.seed, self.refining))
+        self.mixture = mixture_weights(count_symbols(average, self.pictures, recipe.seed, self.refining))
         self.mixture = self.mixture.to(self.fabric.device)
         self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
-        r, trained_on = self.recipe, self.position.step * self.recipe.batch
-        seen = crop_statistics(average, self.pictures, trained_on, r.downscale, r.seed, self.refining)
+        trained_on = self.position.step * recipe.batch
+        seen = crop_statistics(average, self.pictures, trained_on, recipe.downscale, recipe.seed, self.refining)
         self.filters = torch.from_numpy(principal_filters(seen))
 
     def batch(self) -> tuple[Tensor, Tensor]:
