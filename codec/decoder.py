@@ -35,23 +35,27 @@ def synthesise_block(
     post_filter: PostFilter | None = None,
 ) -> np.ndarray:
     """Pixels, uint8 (H, W, 3), of the cells ``block``; ``latents`` (M, h, w) holds the cells ``whole``."""
+    halo = model.metadata["synthesis_halo"]
     if post_filter is None:
-        return levels_of(synthesised(engine, model, latents, whole, block, header))
+        return levels_of(synthesised(engine, latents, whole, block, header, halo))
     outer = block.grown(FILTER_HALO, whole)
-    x_hat = synthesised(engine, model, latents, whole, outer, header)
+    x_hat = synthesised(engine, latents, whole, outer, header, halo)
     return levels_of(run_with_halo(post_filter, x_hat, block, outer, FILTER_HALO))
 
 
 def synthesised(
-    engine: Engine, model: Model, latents: np.ndarray, whole: Area, block: Area, header: format.Header
+    engine: Engine, latents: np.ndarray, whole: Area, block: Area, header: format.Header, halo: int
 ) -> np.ndarray:
-    """x_hat (3, H, W), around [0, 1], of the cells ``block``, as ``synthesise_block`` takes them."""
+    """x_hat (3, H, W), around [0, 1], of the cells ``block``, as ``synthesise_block`` takes them.
+
+    So many cells of ``halo`` around them are looked at.
+    """
     quality = np.array([header.quality / format.MAX_QUALITY], np.float32)
 
     def synthesise(y_hat: np.ndarray) -> np.ndarray:
         return engine.run("synthesis", y_hat=y_hat[None] * 2.0**-MEAN_SHIFT, quality=quality)[0][0]
 
-    return run_with_halo(synthesise, latents, block, whole, model.metadata["synthesis_halo"])
+    return run_with_halo(synthesise, latents, block, whole, halo)
 
 
 def levels_of(x_hat: np.ndarray) -> np.ndarray:

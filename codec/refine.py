@@ -46,10 +46,16 @@ goes for a closed loop."""
 FRESH_SLOPE_SHARE, FRESH_RATE_WEIGHT = 0.6, 2.0
 """In a closed loop, slopes hold errors of the steps before, which last: they get a larger share, and bits that hidden
 signs move are weighed so much more, as the analysis has weighed less of what is aimed at."""
-_AT_ONCE = threading.BoundedSemaphore(6)
-"""Gradients computed at a time: a block of 768x768 pixels takes 250 MB. Coding keeps some ten more threads busy."""
-Tiles = list[tuple[slice, slice]]
-"""Rows and columns of a block's latents."""
+_AT_ONCE = threading.BoundedSemaphore(12)
+"""Gradients computed at a time: a block of 512x512 pixels takes 120 MB."""
+
+
+class Goal(NamedTuple):
+    """What the latents (M, h, w) of a block, with those around it, are to become."""
+
+    x: np.ndarray  # (3, 16h, 16w): what the synthesis should make of them, in [0, 1]
+    weight: np.ndarray  # (1, 16h, 16w): bits for each unit of squared error of a colour; zero where none counts
+    tiles: list[tuple[slice, slice]]  # rows and columns of the block's tiles, each of which is coded on its own
 
 
 class Coded(NamedTuple):
@@ -57,7 +63,7 @@ class Coded(NamedTuple):
 
     latents: Latents
     hyper: list[np.ndarray]  # each tile's hyper-latents
-    x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of them, without the block's neighbours
+    x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of them
     filtered: np.ndarray  # as x_hat: what the post-filter makes of that
 
     def through(self, post_filter: PostFilter | None) -> Coded:
@@ -100,9 +106,8 @@ class Refiner:
 
     def refine(
         self,
-        pixels: np.ndarray,
+        goal: Goal,
         y: np.ndarray,
-        tiles: Tiles,
         iterations: int,
         post_filter: PostFilter | None = None,
         coded: Coded | None = None,
@@ -110,31 +115,29 @@ class Refiner:
         """Latents that code a block at less rate and distortion than ``y`` does, or ``y``.
 
         Args:
-            pixels: the block's, uint8 (3, H, W); what lies beyond them, up to (16h, 16w), does not count.
-            y: (M, h, w) float, in quantisation steps.
-            tiles: rows and columns of ``y`` that are coded, each tile on its own.
+            goal: what they are to become.
+            y: (M, h, w) float, in quantisation steps; around the tiles it is taken to be rounded.
             post_filter: what decoders are taken to use.
             coded: what coding ``y`` without a post-filter has given, where that is known.
         """
-        x, weight = self._padded(pixels, y.shape)
         rng = np.random.default_rng(0)
-        best = (coded or self._code(x, weight, y, tiles)).through(post_filter)
+        best = (coded or self._code(goal, y)).through(post_filter)
         reach, caution, last_moves = 1.0, np.ones_like(y), np.zeros_like(y)
         if self.iterations == 1:  # to make sure would take as long again
             wanted, promise = moved(self.model, best.latents, REACH_ALONE, rng)
             if promise < CREDIBLE:
                 return Refined(best, wanted)
-        current, cost = best, self._cost(best, x, weight)
+        current, cost = best, self._cost(best, goal)
         least = cost
         for _ in range(iterations):
             # The filter changes little and slowly: what it adds is taken from what the synthesis should make.
-            target = x - (current.filtered - current.x_hat)
+            target = goal._replace(x=goal.x - (current.filtered - current.x_hat))
             wanted, _ = moved(self.model, current.latents, reach, rng, caution)
             moves = wanted - current.latents.decoded
             caution = np.where(moves * last_moves < 0, (CAUTION * caution).clip(max=MOST_CAUTION), caution)
             last_moves = np.where(moves, moves, last_moves)
-            found = self._code(target, weight, within(current.latents.y, wanted), tiles).through(post_filter)
-            before, cost = cost, self._cost(found, x, weight)
+            found = self._code(target, within(current.latents.y, wanted)).through(post_filter)
+            before, cost = cost, self._cost(found, goal)
             reach *= LONGER if cost < before else SHORTER
             reach = reach if reach >= LEAST_REACH else NEW_REACH
             if cost < least:
@@ -142,21 +145,20 @@ class Refiner:
             current, cost = (found, cost) if cost < ASTRAY * least else (best, least)
         return Refined(best, best.latents.decoded)
 
-    def code(self, pixels: np.ndarray, refined: Refined, tiles: Tiles) -> list[tuple[TileContent, np.ndarray]]:
+    def code(self, goal: Goal, refined: Refined) -> list[tuple[TileContent, np.ndarray]]:
         """The tiles of a block that was ``refined``, as ``encode_latents`` gives them.
 
         This is a closed loop: before context steps, but for ``open_steps``, their latents are moved and aimed once
         more, by what the errors of the steps before have made of their slopes.
         """
-        parts = [np.s_[:, rows, columns] for rows, columns in tiles]
+        parts = [np.s_[:, rows, columns] for rows, columns in goal.tiles]
         found, decoded = refined.coded, refined.wanted.copy()
         y = aimed(found.latents, decoded, SLOPE_SHARE)
         encoders = [
             LatentEncoder(self.engine, self.model, z_hat, y[part].shape, self.quality, hide=True)
             for z_hat, part in zip(found.hyper, parts, strict=True)
         ]
-        x, weight = self._padded(pixels, y.shape)
-        target = x - (found.filtered - found.x_hat)
+        target = goal._replace(x=goal.x - (found.filtered - found.x_hat))
         rng = np.random.default_rng(0)
         slope, stiffness = found.latents.slope, found.latents.stiffness  # the first step's latents are as they were
         for step in range(STEPS):
@@ -165,7 +167,7 @@ class Refiner:
             if step >= self.open_steps:
                 symbols, scale_index, is_next = _as_rounded(y, decoded, parts, predictions)
                 if step:
-                    _, slope, stiffness = self._slopes(decoded, target, weight)
+                    _, slope, stiffness = self._slopes(decoded, target)
                 latents = Latents(y, decoded, symbols, scale_index, slope * is_next, stiffness)
                 wanted, promise = moved(self.model, latents, 1.0, rng)
                 if promise < CREDIBLE:
@@ -176,46 +178,42 @@ class Refiner:
                     decoded[part][p] = encoder.decoded[p] / UNITS
         return [(encoder.finish(), encoder.decoded) for encoder in encoders]
 
-    def _padded(self, pixels: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-        """What the synthesis of latents of a ``shape`` should make, (3, 16h, 16w), and its weight (1, 16h, 16w)."""
-        _, height, width = pixels.shape
-        beyond = [(0, CELL * cells - side) for cells, side in zip(shape[1:], (height, width), strict=True)]
-        x = np.pad(pixels.astype(np.float32) / 255, ((0, 0), *beyond))
-        return x, np.pad(np.full((1, height, width), self.weight, np.float32), ((0, 0), *beyond))
-
-    def _cost(self, coded: Coded, x: np.ndarray, weight: np.ndarray) -> float:
+    def _cost(self, coded: Coded, goal: Goal) -> float:
         """Bits, and lambda * squared error."""
         bits = float(self.model.bits_of(coded.latents.symbols, coded.latents.scale_index).sum())
         for z_hat in coded.hyper:
             channels = np.arange(len(z_hat))[:, None, None]
             bits += float(self.model.hyper_bits[channels, z_hat.astype(np.int64) + HYPER_MAX].sum())
-        return bits + float((weight * np.square(coded.filtered - x)).sum())
+        return bits + float((goal.weight * np.square(coded.filtered - goal.x)).sum())
 
-    def _code(self, x: np.ndarray, weight: np.ndarray, y: np.ndarray, tiles: Tiles) -> Coded:
-        decoded, hyper = np.zeros_like(y), []
+    def _code(self, goal: Goal, y: np.ndarray) -> Coded:
+        decoded, hyper = np.rint(y), []
         symbols, scale_index = _no_symbols(y.shape)
-        for rows, columns in tiles:
+        for rows, columns in goal.tiles:
             part = np.s_[:, rows, columns]
             z_hat = hyper_latents(self.engine, y[part])
             rounded = partial(_rounded, y[part], symbols=symbols[part], scale_index=scale_index[part])
             decoded[part] = walk(self.engine, z_hat, self.quality, y[part].shape, rounded) / UNITS
             hyper.append(z_hat)
-        x_hat, slope, stiffness = self._slopes(decoded, x, weight)
+        x_hat, slope, stiffness = self._slopes(decoded, goal)
         return Coded(Latents(y, decoded, symbols, scale_index, slope, stiffness), hyper, x_hat, x_hat)
 
-    def _slopes(
-        self, decoded: np.ndarray, x: np.ndarray, weight: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the synthesis makes of ``decoded`` latents, how its error against ``x`` rises with them, stiffness."""
+    def _slopes(self, decoded: np.ndarray, goal: Goal) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the synthesis makes of ``decoded`` latents, how its error rises with those of the tiles, stiffness."""
         share = np.array([self.quality / MAX_QUALITY], np.float32)
-        arrays = {"y_hat": decoded, "x": x, "weight": weight}
+        arrays = {"y_hat": decoded, "x": goal.x, "weight": goal.weight}
         with _AT_ONCE:
             found = self.engine.run(GRADIENT, quality=share, **{name: array[None] for name, array in arrays.items()})
-        if [array.shape for array in found] != [(1, *x.shape), (1, *decoded.shape)] or not np.isfinite(found[1]).all():
+        shapes = [(1, *goal.x.shape), (1, *decoded.shape)]
+        if [array.shape for array in found] != shapes or not np.isfinite(found[1]).all():
             raise FormatError("the model's gradient does not fit its synthesis")
         x_hat, slope = (array[0] for array in found)
-        error = (weight * np.square(x_hat - x)).sum(axis=0).reshape(slope.shape[1], CELL, -1, CELL).sum(axis=(1, 3))
-        return x_hat, slope, stiffness_of(slope, error)
+        error = goal.weight * np.square(x_hat - goal.x)
+        error = error.sum(axis=0).reshape(slope.shape[1], CELL, -1, CELL).sum(axis=(1, 3))
+        kept = np.zeros_like(slope)  # what is around the tiles stays as it is
+        for rows, columns in goal.tiles:
+            kept[:, rows, columns] = slope[:, rows, columns]
+        return x_hat, kept, stiffness_of(slope, error)
 
 
 def _no_symbols(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

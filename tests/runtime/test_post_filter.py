@@ -213,7 +213,8 @@ def test_a_filter_graph_that_does_not_run_is_one_clear_error(filtered, graph):
         codec.decode(data)
 
 
-def test_refining_goes_on_for_the_filter_in_pictures_of_several_blocks(filtered):
+def test_refining_goes_on_for_the_filter_in_pictures_of_several_blocks(filtered, monkeypatch):
+    monkeypatch.setattr(encoder, "LARGE_TILES_UP_TO", encoder.SMALL_TILES_FROM)
     pixels = made_picture(1100, 1040)
     data, latents = filtered.encode_with_latents(pixels, 30, effort=3)
     assert format.reader(data).header.tiles == 4 and format.reader(data).header.post_filter

@@ -82,6 +82,19 @@ def test_tiles_of_a_block_are_coded_side_by_side(codec, photograph, monkeypatch)
     assert 1 < plain < 1.02 and refined < 1.015 * plain
 
 
+def test_blocks_are_refined_for_what_lies_around_them(codec, photograph, monkeypatch):
+    monkeypatch.setattr(encoder, "SMALL_TILES_FROM", 0)
+    monkeypatch.setattr(encoder, "BLOCK", 16)  # a block for each tile: as many edges as there can be
+    pixels = np.tile(photograph, (2, 2, 1))
+    pixels[256:, 256:] = pixels[300, 300]  # a block whose neighbours see no latents in it
+    costs = []
+    for cells in (0, encoder.SURROUNDINGS):
+        monkeypatch.setattr(encoder, "SURROUNDINGS", cells)
+        costs.append([cost(codec, pixels, quality, effort) for quality in (20, 60) for effort in (2, 3)])
+    alone, surrounded = np.array(costs)
+    assert (surrounded < 0.999 * alone).all() and surrounded.sum() < 0.99 * alone.sum()
+
+
 def test_the_same_effort_gives_the_same_file_and_two_is_the_default(codec, photograph):
     data = codec.encode(photograph, 40, effort=2)
     assert data == codec.encode(photograph, 40) != codec.encode(photograph, 40, effort=1)

@@ -28,6 +28,11 @@ def test_a_region_is_what_the_whole_picture_has_there(tiny, tiled, region):
     assert abs(part - whole[top:bottom, left:right]).max() <= 1
 
 
+@pytest.mark.parametrize(("height", "side"), [(724, 1024), (725, 512), (5793, 512), (5794, 256)])
+def test_larger_pictures_have_smaller_tiles(tiny, height, side):
+    assert format.reader(tiny.encode(np.zeros((height, 724, 3), np.uint8))).header.tile_size == side
+
+
 def test_a_region_reads_only_the_tiles_it_needs(tiny, tiled):
     reader = format.reader(tiled[1])
     tiny._decoder(reader, (10, 10, 60, 60)).decode()
