@@ -8,9 +8,10 @@ gains, and more at low rates, with a decoder that takes all of a step's symbols 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,15 @@ class Layout:
     carriers: np.ndarray  # (T, L): places among the step's symbols
     ends: np.ndarray  # (G,): see syndrome_trellis.message
     signless: np.ndarray  # (G, L): places of the symbols without signs, those of the last carriers
+
+
+class Wanted(NamedTuple):
+    """A step's symbols (N,) in one tile, before any are moved."""
+
+    symbols: np.ndarray  # int32
+    errors: np.ndarray  # what symbols are beyond what is wanted, in quantisation steps
+    indices: np.ndarray  # scale indices
+    layout: Layout | None  # that of the indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,37 +84,33 @@ class HiddenSigns:
         ends = np.searchsorted(reached, reached[-1] - TOTAL * np.arange(count)[::-1]) + 1
         return Layout(order, ends, order[-count:])
 
-    def encode(
-        self,
-        coder: Encoder,
-        symbols: np.ndarray,
-        errors: np.ndarray,
-        indices: np.ndarray,
-        bits_of: BitsOf,
-        rate_weight: float = 1.0,
-    ) -> np.ndarray:
-        """Code a step's ``symbols`` (N,) int32, some of them moved by one so that signs hide; return these.
+    def moved(self, tiles: Sequence[Wanted], bits_of: BitsOf, rate_weight: float = 1.0) -> list[np.ndarray]:
+        """Symbols for ``encode`` of each tile: what is wanted, but for those that are moved by one so that signs hide.
 
         Args:
-            errors: (N,), what symbols are beyond what is wanted, in quantisation steps.
-            indices: (N,), scale indices.
+            tiles: the same step of each.
             bits_of: the model's.
             rate_weight: how many times ``RATE_WEIGHTS`` bits are weighed.
         """
-        layout = self.layout(indices)
-        if layout is None:
-            coder.encode(symbols, indices, self.scale_tables)
-            return symbols
-        costs, moves = _moves(symbols, errors, indices, bits_of, rate_weight, layout)
-        signless = symbols[layout.signless]
-        change = _message(symbols, layout) ^ (signless < 0)
-        flips = syndrome_trellis.flips(costs, layout.ends, change, signless == 0)
-        symbols = symbols.copy()
-        symbols[layout.carriers[flips]] += moves[flips]
+        hiding = [place for place, tile in enumerate(tiles) if tile.layout]
+        choices = [_choices(tiles[place], tiles[place].layout, bits_of, rate_weight) for place in hiding]
+        flips = syndrome_trellis.flips([change for change, _ in choices])
+        found = [tile.symbols for tile in tiles]
+        for place, (_, moves), flipped in zip(hiding, choices, flips, strict=True):
+            symbols, layout = found[place].copy(), tiles[place].layout
+            symbols[layout.carriers[flipped]] += moves[flipped]
+            symbols[layout.signless] = np.abs(symbols[layout.signless])
+            found[place] = _with_signs(symbols, layout)
+        return found
+
+    def encode(self, coder: Encoder, tile: Wanted, symbols: np.ndarray) -> None:
+        """Code the ``symbols`` (N,) that ``moved`` has made of what is wanted in a tile."""
+        if tile.layout is None:
+            coder.encode(symbols, tile.indices, self.scale_tables)
+            return
         magnitudes = symbols.copy()
-        magnitudes[layout.signless] = np.abs(symbols[layout.signless])
-        coder.encode(magnitudes, _table_indices(indices, layout), self.tables)
-        return _with_signs(magnitudes, layout)
+        magnitudes[tile.layout.signless] = np.abs(symbols[tile.layout.signless])
+        coder.encode(magnitudes, _table_indices(tile.indices, tile.layout), self.tables)
 
     def decode(self, coder: Decoder, indices: np.ndarray) -> np.ndarray:
         """The symbols (N,) int32 of a step of these scale indices (N,). Raises FormatError on damage."""
@@ -131,12 +137,12 @@ def _with_signs(symbols: np.ndarray, layout: Layout) -> np.ndarray:
     return found
 
 
-def _moves(
-    symbols: np.ndarray, errors: np.ndarray, indices: np.ndarray, bits_of: BitsOf, rate_weight: float, layout: Layout
-) -> tuple[np.ndarray, np.ndarray]:
-    """For each carrier (T, L) what the cheaper move by one costs, at least 0, and which it is: 1 or -1."""
-    symbol, index = symbols[layout.carriers], indices[layout.carriers]
-    slope = CURVATURE * errors[layout.carriers]
+def _choices(
+    tile: Wanted, layout: Layout, bits_of: BitsOf, rate_weight: float
+) -> tuple[syndrome_trellis.Change, np.ndarray]:
+    """What is to change, at what cost, and for each carrier (T, L) the cheaper move by one: 1 or -1."""
+    symbol, index = tile.symbols[layout.carriers], tile.indices[layout.carriers]
+    slope = CURVATURE * tile.errors[layout.carriers]
     signless = np.zeros(symbol.shape, bool)
     signless[-len(layout.signless) :] = True
 
@@ -149,4 +155,7 @@ def _moves(
     is_up = (rises < falls) & (symbol < VALUE_LIMIT - 1) | (symbol <= 1 - VALUE_LIMIT)
     # A zero without sign gets the one that the message says.
     costs = np.where(signless & (symbol == 0), np.maximum(rises, falls), np.where(is_up, rises, falls))
-    return costs.clip(min=0), np.where(is_up, 1, -1).astype(np.int32)
+    signs = tile.symbols[layout.signless]
+    wanted = _message(tile.symbols, layout) ^ (signs < 0)
+    change = syndrome_trellis.Change(costs.clip(min=0), layout.ends, wanted, signs == 0)
+    return change, np.where(is_up, 1, -1).astype(np.int32)

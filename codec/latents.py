@@ -14,6 +14,7 @@ import numpy as np
 from codec.codebook import block_of, vectors_of
 from codec.engine import Engine
 from codec.errors import FormatError
+from codec.hidden_signs import Wanted
 from codec.model_file import Model
 from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
 from codec.tables import HYPER_MAX, MEAN_SHIFT, SCALE_LEVELS, STEPS, quality_level, step_phases
@@ -30,6 +31,10 @@ class Predicted(NamedTuple):
     means: Blocks
     indices: Blocks
     positions: list[tuple[slice, slice, slice]]
+
+    def residuals(self, y: np.ndarray) -> Blocks:
+        """What latents ``y`` (M, h, w), in quantisation steps, are beyond the means, in their units."""
+        return [y[p] * UNITS - mean for p, mean in zip(self.positions, self.means, strict=True)]
 
 
 Residuals = Callable[[Predicted], Blocks]
@@ -179,27 +184,39 @@ class LatentEncoder:
         """What is known of the step to be coded next."""
         return self._steps.predict()
 
-    def code(self, predicted: Predicted, y: np.ndarray, rate_weight: float = 1.0) -> None:
-        """Code those of the latents ``y``, in quantisation steps, that were ``predicted``.
-
-        ``rate_weight`` is for moves that hide signs, as ``HiddenSigns.encode`` takes it.
-        """
-        means, indices, positions = predicted
-        wanted = [y[p] * UNITS - mean for p, mean in zip(positions, means, strict=True)]
-        self._steps.settle(predicted, self._coded(wanted, indices, rate_weight))
-
-    def _coded(self, wanted: Blocks, indices: Blocks, rate_weight: float) -> Blocks:
+    def code(self, predicted: Predicted, y: np.ndarray) -> None:
+        """Code those of the latents ``y``, in quantisation steps, that were ``predicted``; hides no signs."""
+        wanted, indices = predicted.residuals(y), predicted.indices
         if (book := self._model.codebook) is not None:
             coded = book.encode(self._coder, _vectors(wanted, book.length), _vectors(indices, book.length))
-            return _vector_blocks(coded, wanted)
-        flat, scale_indices = _flat(wanted), _flat(indices)
-        symbols = symbols_of(flat)
-        if self._hidden:
-            errors, bits_of = symbols - flat / UNITS, self._model.bits_of
-            symbols = self._hidden.encode(self._coder, symbols, errors, scale_indices, bits_of, rate_weight)
-        else:
-            self._coder.encode(symbols, scale_indices, self._model.scale_tables)
-        return _blocks(symbols * UNITS, wanted)
+            self._steps.settle(predicted, _vector_blocks(coded, wanted))
+            return
+        symbols = symbols_of(_flat(wanted))
+        self._coder.encode(symbols, _flat(indices), self._model.scale_tables)
+        self._steps.settle(predicted, _blocks(symbols * UNITS, wanted))
+
+    @staticmethod
+    def code_together(
+        encoders: list[LatentEncoder], predictions: list[Predicted], y: list[np.ndarray], rate_weight: float
+    ) -> None:
+        """``code`` with each of ``encoders``, which are of one model, its ``y``; where they hide signs, side by side.
+
+        ``rate_weight`` is for moves that hide signs, as ``HiddenSigns.moved`` takes it.
+        """
+        hidden, bits_of = encoders[0]._hidden, encoders[0]._model.bits_of
+        if hidden is None:
+            for encoder, predicted, latents in zip(encoders, predictions, y, strict=True):
+                encoder.code(predicted, latents)
+            return
+        tiles = []
+        for predicted, latents in zip(predictions, y, strict=True):
+            flat, indices = _flat(predicted.residuals(latents)), _flat(predicted.indices)
+            symbols = symbols_of(flat)
+            tiles.append(Wanted(symbols, symbols - flat / UNITS, indices, hidden.layout(indices)))
+        coded = hidden.moved(tiles, bits_of, rate_weight)
+        for encoder, predicted, tile, symbols in zip(encoders, predictions, tiles, coded, strict=True):
+            hidden.encode(encoder._coder, tile, symbols)
+            encoder._steps.settle(predicted, _blocks(symbols * UNITS, predicted.means))
 
     def finish(self) -> TileContent:
         """The tile, once all steps are coded."""

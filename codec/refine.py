@@ -172,8 +172,8 @@ class Refiner:
                 wanted, promise = moved(self.model, latents, 1.0, rng)
                 if promise < CREDIBLE:
                     aims, rate_weight = aimed(latents, wanted, FRESH_SLOPE_SHARE), FRESH_RATE_WEIGHT
+            LatentEncoder.code_together(encoders, predictions, [aims[part] for part in parts], rate_weight)
             for part, encoder, predicted in zip(parts, encoders, predictions, strict=True):
-                encoder.code(predicted, aims[part], rate_weight)
                 for p in predicted.positions:
                     decoded[part][p] = encoder.decoded[p] / UNITS
         return [(encoder.finish(), encoder.decoded) for encoder in encoders]
@@ -223,8 +223,8 @@ def _no_symbols(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 def _rounded(y: np.ndarray, predicted: Predicted, symbols: np.ndarray, scale_index: np.ndarray) -> Blocks:
     """What a step's latents are beyond the means when ``y`` is rounded; fills the arrays of the rest."""
-    for p, mean, index in zip(predicted.positions, predicted.means, predicted.indices, strict=True):
-        symbols[p], scale_index[p] = symbols_of(y[p] * UNITS - mean), index
+    for p, residual, index in zip(predicted.positions, predicted.residuals(y), predicted.indices, strict=True):
+        symbols[p], scale_index[p] = symbols_of(residual), index
     return [symbols[p] * np.float32(UNITS) for p in predicted.positions]
 
 

@@ -7,6 +7,9 @@ carriers to flip, by the Viterbi algorithm over the ``HEIGHT`` message bits that
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 HEIGHT = 8
@@ -15,6 +18,15 @@ UNITS, DEAREST = 64, 20.0
 """Costs are counted in 64ths, up to 20: sums of a few of them fit in 16 bits, which takes half the time of 32."""
 _FAR = np.int16(31_000)
 """What a state costs that is not reached. Those that are lie a few flips apart."""
+
+
+class Change(NamedTuple):
+    """How a message of G bits in each of L lanes, which T rows of carriers say, is to change."""
+
+    costs: np.ndarray  # (T, L): of flipping each carrier, at least 0; those above ``DEAREST`` count as that
+    ends: np.ndarray  # (G,): as for ``message``
+    wanted: np.ndarray  # (G, L), 0 or 1: which message bits are to change
+    free: np.ndarray  # (G, L), bool: which may change or not
 
 
 def columns(count: int) -> np.ndarray:
@@ -40,44 +52,47 @@ def message(bits: np.ndarray, ends: np.ndarray) -> np.ndarray:
     return found
 
 
-def flips(costs: np.ndarray, ends: np.ndarray, change: np.ndarray, free: np.ndarray) -> np.ndarray:
-    """The cheapest set of carriers (T, L), bool, whose flips change the message by ``change``.
+def flips(changes: Sequence[Change]) -> list[np.ndarray]:
+    """For each of ``changes`` the cheapest set of carriers (T, L), bool, whose flips make it.
 
-    Args:
-        costs: (T, L), of flipping each carrier, at least 0; those above ``DEAREST`` count as that.
-        ends: (G,), as for ``message``.
-        change: (G, L), 0 or 1: which message bits are to change.
-        free: (G, L), bool: which may change or not.
+    Lanes of all stand side by side: steps are so small that several changes take hardly longer than the longest one.
     """
-    rows, lanes = costs.shape
-    costs = np.rint(costs.clip(max=DEAREST) * UNITS).astype(np.int16)
-    states, lane = np.arange(1 << HEIGHT), np.arange(lanes)
+    lanes = np.cumsum([0, *(change.costs.shape[1] for change in changes)])
+    places = [slice(start, end) for start, end in zip(lanes[:-1], lanes[1:], strict=True)]
+    rows = max((len(change.costs) for change in changes), default=0)
+    costs = np.full((rows, lanes[-1]), DEAREST * UNITS, np.int16)  # where a lane has ended, a flip cannot be worth it
+    endings: list[list[tuple[Change, slice, int]]] = [[] for _ in range(rows)]  # the message bits that each row ends
+    for change, place in zip(changes, places, strict=True):
+        costs[: len(change.costs), place] = np.rint(change.costs.clip(max=DEAREST) * UNITS)
+        for bit, end in enumerate(change.ends.tolist()):
+            endings[end - 1].append((change, place, bit))
+    states, lane = np.arange(1 << HEIGHT), np.arange(lanes[-1])
+    half = len(states) // 2
     # For each state, the next HEIGHT message bits as changed so far, and each lane: the least cost of getting there.
-    least = np.full((len(states), lanes), _FAR)
+    least = np.full((len(states), lanes[-1]), _FAR)
     least[0] = 0
-    flipped = np.empty((rows, len(states), lanes), bool)
-    settled = np.empty((len(ends), len(states) // 2, lanes), bool)
+    flipped = np.empty((rows, *least.shape), bool)
+    settled: list[np.ndarray] = []  # by state and lane, for each message bit in turn: whether it has changed
     steps = columns(rows).astype(np.int64)
     other = np.empty_like(least)
-    group = 0
-    for row in range(rows):
+    for row, ending in enumerate(endings):
         np.take(least, states ^ steps[row], axis=0, out=other, mode="clip")
         other += costs[row]
         np.less(other, least, out=flipped[row])
         np.minimum(other, least, out=least)
-        if row + 1 == ends[group]:
-            same, changed = least[0::2], least[1::2]
-            settled[group] = np.where(free[group], changed < same, change[group] != 0)
-            least[: len(states) // 2] = np.where(settled[group], changed, same)
-            least -= least[: len(states) // 2].min(axis=0)
-            least[len(states) // 2 :] = _FAR
-            group += 1
-    found = np.empty((rows, lanes), bool)
+        for change, place, bit in ending:
+            same, changed = least[0::2, place], least[1::2, place]
+            is_changed = np.where(change.free[bit], changed < same, change.wanted[bit] != 0)
+            found = np.where(is_changed, changed, same)
+            least[:half, place] = found - found.min(axis=0)
+            least[half:, place] = _FAR
+            settled.append(is_changed)
+    found = np.empty(costs.shape, bool)
     state = least.argmin(axis=0)
     for row in reversed(range(rows)):
-        if group and row + 1 == ends[group - 1]:
-            group -= 1
-            state = state << 1 | settled[group, state, lane]
+        for _, place, _ in reversed(endings[row]):
+            is_changed = settled.pop()
+            state[place] = state[place] << 1 | is_changed[state[place], np.arange(is_changed.shape[1])]
         found[row] = flipped[row, state, lane]
         state ^= np.where(found[row], steps[row], 0)
-    return found
+    return [found[: len(change.costs), place] for change, place in zip(changes, places, strict=True)]

@@ -54,16 +54,17 @@ def test_latents_move_as_the_encoder_moves_them(filtered, refining, monkeypatch)
 @pytest.mark.parametrize("quality", [10, 50, 90])
 def test_as_many_symbols_move_and_as_many_bits_are_saved_as_where_signs_hide(filtered, refining, quality, monkeypatch):
     coded = []  # by each context step: residuals, symbols before and after hiding, scale indices, what needs no sign
-    encode = HiddenSigns.encode
+    moved = HiddenSigns.moved
 
-    def recorded(hidden, coder, symbols, errors, indices, bits_of, rate_weight=1.0):
-        found = encode(hidden, coder, symbols, errors, indices, bits_of, rate_weight)
+    def recorded(hidden, tiles, bits_of, rate_weight):
+        found = moved(hidden, tiles, bits_of, rate_weight)
         if rate_weight == 1.0:  # other weights are those of a closed loop, which training knows nothing of
-            is_signless = np.isin(np.arange(len(found)), hidden.layout(indices).signless)
-            coded.append((symbols - errors, symbols, found, indices, is_signless))
+            for (symbols, errors, indices, layout), after in zip(tiles, found, strict=True):
+                is_signless = np.isin(np.arange(len(after)), layout.signless)
+                coded.append((symbols - errors, symbols, after, indices, is_signless))
         return found
 
-    monkeypatch.setattr(HiddenSigns, "encode", recorded)
+    monkeypatch.setattr(HiddenSigns, "moved", recorded)
     with Image.open(SAMPLE) as picture:
         filtered.encode(picture.crop((0, 0, 384, 256)), quality, effort=2, fallback=False)
     residual, symbols, found, indices, is_signless = map(np.concatenate, zip(*coded, strict=True))

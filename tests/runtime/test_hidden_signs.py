@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from codec import Codec
 from codec.errors import FormatError
 from codec.format import reader
-from codec.hidden_signs import HiddenSigns
+from codec.hidden_signs import HiddenSigns, Wanted
 from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
 from codec.tables import SCALE_LEVELS
 from codec.tile_content import unpack
@@ -31,7 +31,10 @@ def coded(model, indices, wanted):
     """Bytes with hidden signs, and the symbols that they hold."""
     coder, symbols = Encoder(), np.rint(wanted).clip(1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
     kept = symbols.copy()
-    found = model.hidden_signs.encode(coder, symbols, symbols - wanted, indices, model.bits_of)
+    hidden = model.hidden_signs
+    tile = Wanted(symbols, symbols - wanted, indices, hidden.layout(indices))
+    (found,) = hidden.moved([tile], model.bits_of)
+    hidden.encode(coder, tile, found)
     assert np.array_equal(symbols, kept)
     return coder.finish(), symbols, found
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.syndrome_trellis import HEIGHT, columns, flips, message
+from codec.syndrome_trellis import HEIGHT, Change, columns, flips, message
 
 
 @st.composite
@@ -22,7 +22,7 @@ def test_flips_change_what_is_asked_for_and_nothing_else(code):
     shape, bits_shape = (ends[-1], lanes), (len(ends), lanes)
     bits = rng.integers(0, 2, shape)
     change, free = rng.integers(0, 2, bits_shape), rng.random(bits_shape) < 0.3
-    found = flips(rng.exponential(5.0, shape), ends, change, free)
+    (found,) = flips([Change(rng.exponential(5.0, shape), ends, change, free)])
     changed = message(bits ^ found, ends) ^ message(bits, ends)
     assert np.array_equal(changed[~free], change[~free])
 
@@ -44,7 +44,7 @@ def test_flips_are_the_cheapest(seed):
     rng = np.random.default_rng(seed)
     ends, costs = np.array([4, 6, 7, 10]), np.round(rng.exponential(4.0, (10, 1)) * 4).clip(max=60) / 4
     change = rng.integers(0, 2, (4, 1))
-    found = flips(costs, ends, change, np.zeros((4, 1), bool))
+    (found,) = flips([Change(costs, ends, change, np.zeros((4, 1), bool))])
     every = np.array(list(itertools.product((0, 1), repeat=10))).T  # (10, 1024): one lane for each set of flips
     right = (message(every, ends) == change).all(axis=0)
     assert costs[found].sum() == (costs * every).sum(axis=0)[right].min()
@@ -53,5 +53,18 @@ def test_flips_are_the_cheapest(seed):
 def test_nothing_is_flipped_where_nothing_is_to_change():
     ends = np.arange(3, 300, 3)
     no = np.zeros((len(ends), 7), np.uint8)
-    assert not flips(np.ones((ends[-1], 7)), ends, no, no == 1).any()
-    assert not flips(np.ones((ends[-1], 7)), ends, no + 1, no == 0).any()
+    for nothing in (
+        Change(np.ones((ends[-1], 7)), ends, no, no == 1),
+        Change(np.ones((ends[-1], 7)), ends, no + 1, no == 0),
+    ):
+        assert not flips([nothing])[0].any()
+
+
+@given(st.lists(codes(), max_size=4))
+def test_changes_side_by_side_are_made_as_each_alone(found):
+    changes = []
+    for ends, lanes, rng in found:
+        wanted, free = rng.integers(0, 2, (len(ends), lanes)), rng.random((len(ends), lanes)) < 0.3
+        changes.append(Change(rng.exponential(5.0, (ends[-1], lanes)), ends, wanted, free))
+    together = flips(changes)
+    assert all(np.array_equal(flips([change])[0], flipped) for change, flipped in zip(changes, together, strict=True))
