@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,7 +22,7 @@ from codec.post_filter import Evidence, PostFilter, fitted, row_stride, statisti
 from codec.range_coder import VALUE_LIMIT
 from codec.refine import Coded, Goal, refiner_for
 from codec.tile_content import ONE_COLOUR, WEBP, TileContent
-from codec.tiles import CELL, Area, block_size, cells_of, in_parallel, overlap
+from codec.tiles import CELL, Area, block_size, cells_of, in_parallel
 
 LARGE_TILES_UP_TO, SMALL_TILES_FROM = 1 << 19, 1 << 22
 """Pictures of up to so many pixels are coded in tiles of 1024 pixels, most of them in a single one; those of more than
@@ -50,6 +51,7 @@ class _Encoder:
 
     def __post_init__(self) -> None:
         self.pixels = self.picture.pixels
+        self.frame = Area(0, 0, *self.pixels.shape[:2])
         self.cells = cells_of(*self.pixels.shape[:2])
         self.tile_cells = self.header.tile_size // CELL
         self.tiles = list(self.cells.divided(self.tile_cells))
@@ -64,16 +66,14 @@ class _Encoder:
         self.latents = np.zeros((self.model.metadata["latents"], *self.cells.shape), np.float32)
 
     def block_pixels(self, cells: Area) -> np.ndarray:
-        """Pixels (3, H, W) of whole ``cells``, the picture's last row and column repeated beyond its edges."""
-        area = cells.times(CELL)
-        part = self.pixels[area.top : area.bottom, area.left : area.right]
-        missing = [(0, wanted - there) for wanted, there in zip(area.shape, part.shape, strict=False)]
-        return np.pad(part, (*missing, (0, 0)), mode="edge").transpose(2, 0, 1)
+        """x (3, H, W) in [0, 1] of whole ``cells``, the picture's last row and column repeated beyond its edges."""
+        part = self.pixels[self.inside(cells)]
+        missing = [(0, wanted - there) for wanted, there in zip(cells.times(CELL).shape, part.shape, strict=False)]
+        return np.pad(part, (*missing, (0, 0)), mode="edge").transpose(2, 0, 1).astype(np.float32) / 255
 
     def inside(self, tile: Area) -> tuple[slice, slice]:
         """The tile's rows and columns of the picture."""
-        area = tile.times(CELL).common(Area(0, 0, *self.pixels.shape[:2]))
-        return slice(area.top, area.bottom), slice(area.left, area.right)
+        return tile.times(CELL).common(self.frame).within(self.frame)
 
     def planes(self, cells: Area) -> np.ndarray:
         """Pixels (3, H, W) of ``cells``, as far as they are inside the picture."""
@@ -94,52 +94,58 @@ class _Encoder:
         """A block with what lies around it."""
         return block.grown(SURROUNDINGS, self.cells)
 
-    def goal(self, block: Area, coded: CodedTiles) -> Goal:
-        """What the latents of a block and its surroundings are to become: errors count where tiles have latents."""
-        outer = self.surrounded(block)
-        weight = np.zeros((1, *outer.times(CELL).shape), np.float32)
-        for tile in self.tiles:
-            if overlap(tile, outer) and not self.is_flat(tile):
-                counted = tile.common(outer).times(CELL).common(Area(0, 0, *self.pixels.shape[:2]))
-                weight[(0, *counted.within(outer.times(CELL)))] = self.refiner.weight
-        return Goal(self.block_pixels(outer).astype(np.float32) / 255, weight, list(coded.values()))
+    def tiles_in(self, cells: Area) -> Iterator[Area]:
+        """The tiles that have a part in an area."""
+        return cells.aligned(self.tile_cells).common(self.cells).divided(self.tile_cells)
 
-    def analysed(self, block: Area) -> np.ndarray:
-        """Latents (M, h, w), in quantisation steps, of a block and its surroundings; zero where a tile has none."""
-        outer = self.surrounded(block)
-        x = self.block_pixels(outer)[None].astype(np.float32) / 255
-        y = self.engine.run("analysis", x=x, quality=np.array([self.header.quality / format.MAX_QUALITY]))[0][0]
+    def goal(self, x: np.ndarray, outer: Area, coded: CodedTiles) -> Goal:
+        """What the latents of a block and its surroundings, of pixels ``x``, are to become.
+
+        Errors count where tiles have latents.
+        """
+        weight = np.zeros((1, *x.shape[1:]), np.float32)
+        for tile in self.tiles_in(outer):
+            if not self.is_flat(tile):
+                counted = tile.common(outer).times(CELL).common(self.frame)
+                weight[(0, *counted.within(outer.times(CELL)))] = self.refiner.weight
+        return Goal(x, weight, list(coded.values()))
+
+    def analysed(self, x: np.ndarray, outer: Area) -> np.ndarray:
+        """Latents (M, h, w), in quantisation steps, of an area of pixels ``x``; zero where a tile has none."""
+        quality = np.array([self.header.quality / format.MAX_QUALITY])
+        y = self.engine.run("analysis", x=x[None], quality=quality)[0][0]
         if y.shape != (len(self.latents), *outer.shape):
             raise FormatError("the model's analysis does not give as many latents as it should")
-        for tile in self.tiles:
-            if overlap(tile, outer) and self.is_flat(tile):
-                y[(slice(None), *tile.common(outer).within(outer))] = 0
+        for tile in filter(self.is_flat, self.tiles_in(outer)):
+            y[(slice(None), *tile.common(outer).within(outer))] = 0
         return np.nan_to_num(y).clip(-VALUE_LIMIT, VALUE_LIMIT)  # a damaged model's may be anything
 
     def encode_block(self, block: Area) -> None:
         """Code every tile of a block that is not of one colour, or hidden."""
-        tiles = list(block.divided(self.tile_cells))
-        for tile in filter(self.is_flat, tiles):
-            rows, columns = self.inside(tile)
-            self.contents[tile] = TileContent(ONE_COLOUR, self.pixels[rows.start, columns.start].tobytes())
-        coded = {tile: tile.within(self.surrounded(block)) for tile in tiles if not self.is_flat(tile)}
+        outer, coded = self.surrounded(block), {}
+        for tile in self.tiles_in(block):
+            if self.is_flat(tile):
+                self.contents[tile] = TileContent(ONE_COLOUR, self.pixels[self.inside(tile)][0, 0].tobytes())
+            else:
+                coded[tile] = tile.within(outer)
         if not coded:
             return
         last = [GRADIENT, "synthesis"] if self.refiner else ["synthesis"] if self.fallback else []
         self.engine.prepare("analysis", "hyper_analysis", *ENTROPY_GRAPHS, *last)
-        y = self.analysed(block)
+        x = self.block_pixels(outer)
+        y = self.analysed(x, outer)
         if self.refiner is None:
             quality = self.header.quality
             contents = [encode_latents(self.engine, self.model, y[:, r, c], quality) for r, c in coded.values()]
             self.store(coded, contents)
             return
         first, *more = self.refiner.rounds
-        goal = self.goal(block, coded)
+        goal = self.goal(x, outer, coded)
         refined = self.refiner.refine(goal, y, first)
         if not more:
             self.store(coded, self.refiner.code(goal, refined))
             return
-        found = self.evidence_of(list(coded), refined.coded.x_hat, self.surrounded(block))
+        found = self.evidence_of(list(coded), refined.coded.x_hat, outer)
         self.evidence[block] = Evidence.sum(list(found.values()))
         kept = refined.coded if len(self.blocks) <= KEPT_BLOCKS else None
         self.refined[block] = coded, refined.coded.latents.y, kept
@@ -152,7 +158,7 @@ class _Encoder:
 
     def latent_tiles(self, block: Area) -> list[Area]:
         """Those of a block's tiles that are stored as latents."""
-        return [tile for tile in block.divided(self.tile_cells) if self.contents[tile].has_latents]
+        return [tile for tile in self.tiles_in(block) if self.contents[tile].has_latents]
 
     def evidence_of(self, coded: list[Area], x_hat: np.ndarray, area: Area) -> dict[Area, Evidence]:
         """What tiles want of a post-filter, where the synthesis made ``x_hat`` of an area around them."""
@@ -225,7 +231,8 @@ class _Encoder:
 
             def refine_again(block: Area) -> None:
                 coded, y, kept = self.refined.pop(block)
-                goal = self.goal(block, coded)
+                outer = self.surrounded(block)
+                goal = self.goal(self.block_pixels(outer), outer, coded)
                 refined = self.refiner.refine(goal, y, iterations, post_filter, kept)
                 self.store(coded, self.refiner.code(goal, refined))
 

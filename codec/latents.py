@@ -184,29 +184,19 @@ class LatentEncoder:
         """What is known of the step to be coded next."""
         return self._steps.predict()
 
-    def code(self, predicted: Predicted, y: np.ndarray) -> None:
-        """Code those of the latents ``y``, in quantisation steps, that were ``predicted``; hides no signs."""
-        wanted, indices = predicted.residuals(y), predicted.indices
-        if (book := self._model.codebook) is not None:
-            coded = book.encode(self._coder, _vectors(wanted, book.length), _vectors(indices, book.length))
-            self._steps.settle(predicted, _vector_blocks(coded, wanted))
-            return
-        symbols = symbols_of(_flat(wanted))
-        self._coder.encode(symbols, _flat(indices), self._model.scale_tables)
-        self._steps.settle(predicted, _blocks(symbols * UNITS, wanted))
-
     @staticmethod
-    def code_together(
-        encoders: list[LatentEncoder], predictions: list[Predicted], y: list[np.ndarray], rate_weight: float
+    def code(
+        encoders: list[LatentEncoder], predictions: list[Predicted], y: list[np.ndarray], rate_weight: float = 1.0
     ) -> None:
-        """``code`` with each of ``encoders``, which are of one model, its ``y``; where they hide signs, side by side.
+        """Code with each of ``encoders`` those of its latents ``y``, in quantisation steps, that it has predicted.
 
-        ``rate_weight`` is for moves that hide signs, as ``HiddenSigns.moved`` takes it.
+        All are of one model and hide signs, which is done side by side, or do not. ``rate_weight`` is for moves that
+        hide them, as ``HiddenSigns.moved`` takes it.
         """
         hidden, bits_of = encoders[0]._hidden, encoders[0]._model.bits_of
         if hidden is None:
             for encoder, predicted, latents in zip(encoders, predictions, y, strict=True):
-                encoder.code(predicted, latents)
+                encoder._code_with_signs(predicted, predicted.residuals(latents))
             return
         tiles = []
         for predicted, latents in zip(predictions, y, strict=True):
@@ -218,6 +208,16 @@ class LatentEncoder:
             hidden.encode(encoder._coder, tile, symbols)
             encoder._steps.settle(predicted, _blocks(symbols * UNITS, predicted.means))
 
+    def _code_with_signs(self, predicted: Predicted, wanted: Blocks) -> None:
+        if (book := self._model.codebook) is not None:
+            vectors, indices = _vectors(wanted, book.length), _vectors(predicted.indices, book.length)
+            coded = _vector_blocks(book.encode(self._coder, vectors, indices), wanted)
+        else:
+            symbols = symbols_of(_flat(wanted))
+            self._coder.encode(symbols, _flat(predicted.indices), self._model.scale_tables)
+            coded = _blocks(symbols * UNITS, wanted)
+        self._steps.settle(predicted, coded)
+
     def finish(self) -> TileContent:
         """The tile, once all steps are coded."""
         return TileContent(HIDING_LATENTS if self._hidden else LATENTS, self._coder.finish())
@@ -227,7 +227,7 @@ def encode_latents(engine: Engine, model: Model, y: np.ndarray, quality: int) ->
     """The tile that latents ``y`` (M, h, w), in quantisation steps, are coded in, and what a decoder makes of it."""
     encoder = LatentEncoder(engine, model, hyper_latents(engine, y), y.shape, quality)
     for _ in range(STEPS):
-        encoder.code(encoder.predict(), y)
+        LatentEncoder.code([encoder], [encoder.predict()], [y])
     return encoder.finish(), encoder.decoded
 
 

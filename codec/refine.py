@@ -172,7 +172,7 @@ class Refiner:
                 wanted, promise = moved(self.model, latents, 1.0, rng)
                 if promise < CREDIBLE:
                     aims, rate_weight = aimed(latents, wanted, FRESH_SLOPE_SHARE), FRESH_RATE_WEIGHT
-            LatentEncoder.code_together(encoders, predictions, [aims[part] for part in parts], rate_weight)
+            LatentEncoder.code(encoders, predictions, [aims[part] for part in parts], rate_weight)
             for part, encoder, predicted in zip(parts, encoders, predictions, strict=True):
                 for p in predicted.positions:
                     decoded[part][p] = encoder.decoded[p] / UNITS

@@ -83,8 +83,8 @@ def flips(changes: Sequence[Change]) -> list[np.ndarray]:
         for change, place, bit in ending:
             same, changed = least[0::2, place], least[1::2, place]
             is_changed = np.where(change.free[bit], changed < same, change.wanted[bit] != 0)
-            found = np.where(is_changed, changed, same)
-            least[:half, place] = found - found.min(axis=0)
+            cheaper = np.where(is_changed, changed, same)
+            least[:half, place] = cheaper - cheaper.min(axis=0)
             least[half:, place] = _FAR
             settled.append(is_changed)
     found = np.empty(costs.shape, bool)

@@ -58,6 +58,10 @@ class Area(NamedTuple):
         """The same rectangle in units of a ``factor``-th."""
         return Area(*(factor * side for side in self))
 
+    def aligned(self, size: int) -> Area:
+        """The smallest rectangle around it of whole squares of ``size``, which begin at row and column 0."""
+        return Area(*(side // size * size for side in self[:2]), *(-(-side // size) * size for side in self[2:]))
+
     def divided(self, size: int) -> Iterator[Area]:
         """Squares of ``size``, row by row; those at the right and bottom may be smaller."""
         for top in range(self.top, self.bottom, size):
