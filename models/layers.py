@@ -58,16 +58,22 @@ class Block(nn.Module):
 
     ``inward`` (C,) scales what the branches see. Features are transform coefficients, whose deviations
     span four orders of magnitude: unscaled, the branches would see nothing but the mean brightness.
+
+    Args:
+        channels: C, how many go through.
+        anchors: of the quality's scales.
+        hidden: how many each branch computes with; by default, as many.
     """
 
-    def __init__(self, channels: int, anchors: int) -> None:
+    def __init__(self, channels: int, anchors: int, hidden: int | None = None) -> None:
         super().__init__()
-        self.mix = nn.Conv2d(channels, channels, 1)
-        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
-        self.project = nn.Conv2d(channels, channels, 1)
-        self.expand = nn.Conv2d(channels, 2 * channels, 1)
-        self.contract = nn.Conv2d(channels, channels, 1)
-        self.scale = QualityScale(channels, anchors)
+        hidden = hidden or channels
+        self.mix = nn.Conv2d(channels, hidden, 1)
+        self.depthwise = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.project = nn.Conv2d(hidden, channels, 1)
+        self.expand = nn.Conv2d(channels, 2 * hidden, 1)
+        self.contract = nn.Conv2d(hidden, channels, 1)
+        self.scale = QualityScale(hidden, anchors)
         self.register_buffer("inward", torch.ones(channels))
         for last in (self.project, self.contract):
             nn.init.zeros_(last.weight)
@@ -75,16 +81,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, quality: Tensor) -> Tensor:
         """(B, C, H, W) and quality (B,) to (B, C, H, W)."""
-        mixed = functional.leaky_relu(self._scaled(self.mix, x), 0.1)
-        x = x + _branch(self.project, self.depthwise(mixed))
-        value, gate = self._scaled(self.expand, x).split(x.shape[1], dim=1)
-        gated = value * torch.sigmoid(gate) * self.scale(quality)
-        return x + _branch(self.contract, gated)
+        x = x + branch_end(self.project, self.mixed(x))
+        return x + branch_end(self.contract, self.gated(x, quality))
+
+    def mixed(self, x: Tensor) -> Tensor:
+        """What ``project`` sees of ``x``: (B, hidden, H, W)."""
+        return self.depthwise(functional.leaky_relu(self._scaled(self.mix, x), 0.1))
+
+    def gated(self, x: Tensor, quality: Tensor) -> Tensor:
+        """What ``contract`` sees of ``x``: (B, hidden, H, W)."""
+        value, gate = self._scaled(self.expand, x).split(self.contract.in_channels, dim=1)
+        return value * torch.sigmoid(gate) * self.scale(quality)
 
     # Scales are on weights, not on features: that is a small fraction of the work.
     def _scaled(self, layer: nn.Conv2d, x: Tensor) -> Tensor:
         return functional.conv2d(x, layer.weight * self.inward.reshape(1, -1, 1, 1), layer.bias)
 
 
-def _branch(layer: nn.Conv2d, x: Tensor) -> Tensor:
+def branch_end(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """What the last layer of a branch of ``Block`` adds to what goes through."""
     return functional.conv2d(x, layer.weight * BRANCH_SCALE, layer.bias * BRANCH_SCALE)

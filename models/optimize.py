@@ -16,10 +16,12 @@ from models.soap import Soap
 
 
 def parameter_groups(model: CompressionModel) -> list[dict]:
-    """The parameters in three groups that learn at rates of their own (see ``Recipe.learning_rate_at``)."""
+    """The parameters that learn, in three groups with rates of their own (see ``Recipe.learning_rate_at``)."""
     groups: dict[str, list[nn.Parameter]] = {"entropy": [], "transform": [], "rotation": []}
     rotations = {id(p) for m in model.modules() if isinstance(m, Full) for p in m.parameters()}
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         is_transform = name.startswith(("g_a.", "g_s.", "gain.", "inverse_gain."))
         group = "rotation" if id(parameter) in rotations else "transform" if is_transform else "entropy"
         groups[group].append(parameter)

@@ -58,7 +58,8 @@ class Recipe:
     Fractions are of the whole training. The loss of a sample drawn at quality q in [0, 1] is
     ``R + lambda(q) * 255^2 * MSE``, lambda in geometric progression from ``lambda_min`` to ``lambda_max``,
     weighted by ``lambda(q) ** -0.5`` to keep the qualities in balance. Of the share ``refined`` of samples, latents
-    are refined as encoders do it (see ``refining``).
+    are refined as encoders do it (see ``refining``). With ``analysis`` "fixed" instead of "free", g_a and its gains
+    stay as they are.
     """
 
     steps: int = 20000
@@ -84,6 +85,7 @@ class Recipe:
     lambda_min: float = 0.0006
     lambda_max: float = 0.13
     quantization: str = "mixed"
+    analysis: str = "free"
     downscale: float = 0.25
     refined: float = 0.0
     seed: int = 1
@@ -101,6 +103,8 @@ class Recipe:
             raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
         if self.decay not in ("geometric", "linear"):
             raise ValueError(f"recipe: decay {self.decay!r} is neither geometric nor linear")
+        if self.analysis not in ("free", "fixed"):
+            raise ValueError(f"recipe: analysis {self.analysis!r} is neither free nor fixed")
         if self.crop % 64 or self.late_crop % 64:
             raise ValueError("recipe: crops must be multiples of 64 pixels")
         if max(self.batch * self.crop**2, self.late_batch * self.late_crop**2) > MOST_PIXELS:

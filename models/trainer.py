@@ -23,6 +23,7 @@ from models.optimize import make_average, make_optimizer, set_learning_rates
 from models.post_filters import crop_statistics, principal_filters
 from models.recipe import Recipe
 from models.refining import Refining
+from models.slim import slimmed
 from models.start import start_from_principal_components
 from models.symbol_tables import count_symbols, mixture_weights
 
@@ -67,6 +68,9 @@ class Trainer:
             start_from_principal_components(model, recipe, pictures)
         else:
             self.mixture = model.likelihood.mixture = saved.get("mixture")
+        if recipe.analysis == "fixed":
+            for part in (model.g_a, model.gain):
+                part.requires_grad_(False)
         # On an accelerator crops are cut there: a core cannot cut them as fast as it takes them.
         self.pictures = [picture.to(self.fabric.device) for picture in pictures]
         self.model = model.to(self.fabric.device, memory_format=torch.channels_last)
@@ -207,7 +211,8 @@ def fast_precision(device: str) -> str:
 def load_weights(model: CompressionModel, earlier: Path, recipe: Recipe, pictures: list[Tensor]) -> dict:
     """Give ``model`` the weights that an earlier training ended with; returns what that training was.
 
-    ``earlier`` is its checkpoint, or the model file that came of it. ``model`` may have more blocks.
+    ``earlier`` is its checkpoint, or the model file that came of it. ``model`` may have more blocks, or fewer of
+    them, and fewer channels inside those of its synthesis (see ``slim``).
 
     Raises:
         ValueError: when the file cannot be read, or is of an architecture that is not the model's in all else.
@@ -231,5 +236,5 @@ def load_weights(model: CompressionModel, earlier: Path, recipe: Recipe, picture
             "recipe": dataclasses.asdict(saved_recipe),
             "started_from": saved.get("started_from"),
         }
-    take_weights(model, before)
+    take_weights(model, slimmed(before, model.architecture, recipe, pictures))
     return facts

@@ -38,9 +38,13 @@ class Synthesis(nn.Module):
     def __init__(self, a: Architecture) -> None:
         super().__init__()
         self.head = Full(a.latents, a.width16)
-        self.blocks16 = nn.ModuleList(Block(a.width16, a.anchors) for _ in range(a.synthesis_blocks16))
+        self.blocks16 = nn.ModuleList(
+            Block(a.width16, a.anchors, a.synthesis_hidden16) for _ in range(a.synthesis_blocks16)
+        )
         self.up = Full(a.width16, 4 * a.width8)
-        self.blocks8 = nn.ModuleList(Block(a.width8, a.anchors) for _ in range(a.synthesis_blocks8))
+        self.blocks8 = nn.ModuleList(
+            Block(a.width8, a.anchors, a.synthesis_hidden8) for _ in range(a.synthesis_blocks8)
+        )
         self.tail = Full(a.width8, 3 * 8 * 8)
 
     def forward(self, y_hat: Tensor, quality: Tensor) -> Tensor:

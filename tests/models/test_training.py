@@ -134,6 +134,7 @@ def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
         {"quantization": "magic"},
         {"optimizer": "magic"},
         {"decay": "magic"},
+        {"analysis": "magic"},
         {"crop": 100},
         {"crop": 0},
         {"late_crop": 1 << 20},
@@ -149,7 +150,16 @@ def test_a_wrong_recipe_is_refused(values):
         recipe_from_dict(values)
 
 
-@pytest.mark.parametrize("values", [{"latents": 24}, {"width8": 0}, {"anchors": 1e3}, {"context_blocks": 4096}])
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"latents": 24},
+        {"width8": 0},
+        {"anchors": 1e3},
+        {"context_blocks": 4096},
+        {"width8": 64, "synthesis_hidden8": 65},
+    ],
+)
 def test_a_wrong_architecture_is_refused(values):
     with pytest.raises(ValueError, match="architecture"):
         recipe_from_dict({"architecture": values})

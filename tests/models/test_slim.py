@@ -1,0 +1,113 @@
+"""A smaller model out of a larger one."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from conftest import made_picture
+from PIL import Image
+
+from codec import Codec
+from codec.model_file import load_model
+from models.checkpoint import load_checkpoint
+from models.compression_model import CompressionModel
+from models.export import export, trained_model
+from models.integer import set_exact
+from models.layers import Block
+from models.recipe import RECIPES, load_recipe
+from models.slim import slimmed
+from models.start import start_from_principal_components
+from models.train import train
+from models.trainer import Trainer
+
+TINY = load_recipe(RECIPES / "tiny.toml")
+PICTURES = [torch.from_numpy(made_picture(160, 130, seed)).permute(2, 0, 1) for seed in range(3)]
+
+
+def narrower(recipe, **sizes):
+    return dataclasses.replace(recipe, architecture=dataclasses.replace(recipe.architecture, **sizes))
+
+
+@pytest.fixture
+def larger():
+    """A model of two blocks at each scale that do something."""
+    torch.manual_seed(5)
+    model = CompressionModel(narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2).architecture)
+    start_from_principal_components(model, TINY, PICTURES)
+    with torch.no_grad():
+        for block in (*model.g_s.blocks8, *model.g_s.blocks16):
+            for end in (block.project, block.contract):
+                end.weight.normal_(0, 0.3)
+    return model
+
+
+@torch.no_grad()
+def synthesised(model):
+    x = torch.from_numpy(made_picture(256, 192, seed=9)).permute(2, 0, 1)[None].float() / 255
+    set_exact(model.eval(), True)
+    return model(x, torch.tensor([0.7])).x_hat
+
+
+def test_channels_that_nothing_comes_of_are_the_ones_left_out(larger):
+    expected_kept = {}
+    with torch.no_grad():
+        for name, block in larger.g_s.named_modules():
+            if isinstance(block, Block):
+                for end in ("project", "contract"):
+                    dead = torch.randperm(16)[:6]
+                    getattr(block, end).weight[:, dead] = 0
+                    expected_kept[f"{name}.{end}"] = sorted(set(range(16)) - set(dead.tolist()))
+    to = narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2, synthesis_hidden8=10, synthesis_hidden16=10)
+    model = slimmed(larger, to.architecture, TINY, PICTURES)
+    assert model.architecture == to.architecture
+    torch.testing.assert_close(synthesised(model), synthesised(larger), atol=2e-3, rtol=0)
+    for name, kept in expected_kept.items():
+        first = "depthwise" if name.endswith("project") else "expand"
+        there, here = (m.g_s.get_submodule(f"{name.rpartition('.')[0]}.{first}").weight for m in (larger, model))
+        assert torch.equal(here[:10], there[kept])
+
+
+def test_what_is_left_makes_up_for_what_is_not(larger):
+    to = narrower(TINY, synthesis_blocks16=1, synthesis_blocks8=2, synthesis_hidden8=8, synthesis_hidden16=12)
+    model = slimmed(larger, to.architecture, TINY, PICTURES)
+    cut = CompressionModel(model.architecture)
+    state = {name: value for name, value in larger.state_dict().items() if name in cut.state_dict()}
+    of = {name: value.shape for name, value in cut.state_dict().items()}
+    cut.load_state_dict({n: v[tuple(slice(s) for s in of[n])] for n, v in state.items()}, strict=False)
+    wanted = synthesised(larger)
+    error, error_of_cut = (float((synthesised(m) - wanted).square().mean()) for m in (model, cut))
+    assert error < 0.5 * error_of_cut
+
+
+def test_a_model_that_is_small_enough_stays_as_it_is(larger):
+    more = narrower(TINY, synthesis_blocks8=3, synthesis_blocks16=2, context_blocks=2)
+    assert slimmed(larger, more.architecture, TINY, PICTURES) is larger
+
+
+def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for seed in range(3):
+        Image.fromarray(made_picture(160, 130, seed)).save(folder / f"{seed}.png")
+    large = narrower(TINY, synthesis_blocks16=2, analysis_blocks8=2)
+    train(folder, tmp_path / "large", large, device="cpu")
+    small = dataclasses.replace(
+        narrower(large, synthesis_blocks16=1, synthesis_hidden8=8, synthesis_hidden16=8, context_blocks=0),
+        analysis="fixed",
+        transforms_from=0.0,
+        optimizer="soap",
+    )
+    train(folder, tmp_path / "small", small, device="cpu", start_from=tmp_path / "large" / "checkpoint.pt")
+    (_, before), (recipe, after) = (load_checkpoint(tmp_path / name / "checkpoint.pt") for name in ("large", "small"))
+    assert recipe == small
+    for name, stays in {"g_a.stem.weight": True, "gain.log_scale": True, "g_s.tail.weight": False}.items():
+        assert torch.equal(before["model"][name], after["model"][name]) == stays
+    path = tmp_path / "small.nicm"
+    path.write_bytes(export(tmp_path / "small" / "checkpoint.pt", "small"))
+    codec = Codec(load_model(path), threads=1)
+    pixels = made_picture(128, 128)
+    assert np.asarray(codec.decode(codec.encode(pixels, 60, fallback=False))).shape == pixels.shape
+    again = Trainer(dataclasses.replace(small, steps=1), PICTURES, "cpu", None, path).model
+    trained, _ = trained_model(tmp_path / "small" / "checkpoint.pt")
+    torch.testing.assert_close(synthesised(again), synthesised(trained), atol=1e-3, rtol=0)
