@@ -55,6 +55,13 @@ def test_the_file_is_as_long_as_the_model_estimates(run_folder):
         assert abs(len(codec.encode(pixels, quality, effort=1)) - fitted) <= 0.01 * fitted + 32
 
 
+@pytest.fixture
+def without_fits(monkeypatch):
+    """What is fitted when training ends, which takes most of the time of a short one, is left out."""
+    monkeypatch.setattr(Trainer, "fit", lambda _trainer: None)
+
+
+@pytest.mark.usefixtures("without_fits")
 def test_training_starts_from_another(run_folder, tmp_path):
     data, out = run_folder
     recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), steps=1, optimizer="soap", learning_rate=1e-9)
@@ -110,6 +117,7 @@ def test_vector_quantised_models_have_a_bitstream(mode, run_folder, tmp_path):
     assert abs(len(encoded) - estimated) <= 0.02 * estimated + 40
 
 
+@pytest.mark.usefixtures("without_fits")
 def test_training_goes_on_from_its_checkpoint(run_folder, tmp_path):
     data, out = run_folder
     _, state = load_checkpoint(out / "checkpoint.pt")
