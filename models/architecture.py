@@ -48,12 +48,12 @@ class Architecture:
                 raise ValueError(f"architecture: {field.name} must be an integer from {least} to 4096, not {value!r}")
         if self.latents % 16:
             raise ValueError(f"architecture: latents must be a multiple of 16, not {self.latents}")
-        blocks8 = self.analysis_blocks8 + self.synthesis_blocks8
-        blocks16 = self.analysis_blocks16 + self.synthesis_blocks16
         for name, outer in HIDDEN_WIDTHS.items():
             object.__setattr__(self, name, getattr(self, name) or getattr(self, outer))
             if getattr(self, name) > getattr(self, outer):
                 raise ValueError(f"architecture: {name} must not be above {outer}")
+        blocks8 = self.analysis_blocks8 + self.synthesis_blocks8
+        blocks16 = self.analysis_blocks16 + self.synthesis_blocks16
         # Five matrices of the width squared in a block, four in one of a context step; depthwise kernels are few.
         weights = 5 * (blocks8 * self.width8**2 + blocks16 * self.width16**2)
         weights += 4 * STEPS * self.context_blocks * self.context_width**2

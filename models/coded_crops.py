@@ -1,4 +1,4 @@
-"""What a trained model makes of random crops: what its tables and its space of post-filters are fitted to."""
+"""What a trained model makes of random crops: what its tables, post-filters and smaller models are fitted to."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def coded_crops(
     *,
     downscale: float = 0.0,
     refine: Refine | None = None,
-) -> Iterator[tuple[Tensor, Compressed]]:
-    """``count`` crops (1, 3, side, side) of ``pictures`` (uint8 (3, H, W)), coded at random qualities one by one.
+) -> Iterator[tuple[Tensor, Tensor, Compressed]]:
+    """``count`` crops (1, 3, side, side) of ``pictures`` (uint8 (3, H, W)), coded at random qualities (1,) one by one.
 
     ``model`` must be ready for use: in evaluation mode, in integer arithmetic.
     """
@@ -34,4 +34,4 @@ def coded_crops(
     for _ in range(count):
         x = random_batch(pictures, 1, side, downscale, generator)
         quality = torch.rand(1, generator=generator).to(device)
-        yield x, model(x.to(device), quality, refining=refine(quality) if refine else None)
+        yield x, quality, model(x.to(device), quality, refining=refine(quality) if refine else None)

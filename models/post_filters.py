@@ -39,7 +39,7 @@ def crop_statistics(
     """
     count = min(max(trained_on, LEAST_CROPS), CROPS)
     found = []
-    for x, coded in coded_crops(model, pictures, count, CROP_SIDE, seed, downscale=downscale, refine=refine):
+    for x, _, coded in coded_crops(model, pictures, count, CROP_SIDE, seed, downscale=downscale, refine=refine):
         found.append(statistics((255 * x[0]).round().byte().cpu().numpy(), coded.x_hat[0].float().cpu().numpy()))
     return found
 

@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.architecture import BLOCK_COUNTS, HIDDEN_WIDTHS, Architecture
+from models.coded_crops import coded_crops
 from models.compression_model import CompressionModel
-from models.data import random_batch
 from models.integer import set_exact
 from models.layers import BRANCH_SCALE, Block, branch_end
 from models.recipe import Recipe
 
-BATCHES, BATCH = 12, 5
+CROPS = 120
 RIDGE = 1e-4
 """What is added to the mean square of channels, as a share of all channels' mean: some are nearly sums of others."""
 
 
 class Features(NamedTuple):
-    """What goes through the synthesis for one batch of crops."""
+    """What goes through the synthesis for one crop."""
 
-    larger: Tensor  # (B, C, H, W), in the larger model
+    larger: Tensor  # (1, C, H, W), in the larger model
     smaller: Tensor  # as large, in what is made of it
-    quality: Tensor  # (B,), in [0, 1]
-    weight: Tensor  # (B,): what a squared error counts
+    quality: Tensor  # (1,), in [0, 1]
+    weight: float  # what a squared error counts
 
 
 def slimmed(model: CompressionModel, to: Architecture, recipe: Recipe, pictures: list[Tensor]) -> CompressionModel:
@@ -48,62 +48,58 @@ def slimmed(model: CompressionModel, to: Architecture, recipe: Recipe, pictures:
         return model
     smaller = CompressionModel(architecture, recipe.quantization)
     state = smaller.state_dict()
-    kept = {name: value for name, value in model.state_dict().items() if name in state}
-    smaller.load_state_dict({n: v for n, v in kept.items() if v.shape == state[n].shape}, strict=False)
+    same = {n: v for n, v in model.state_dict().items() if n in state and v.shape == state[n].shape}
+    smaller.load_state_dict(same, strict=False)
     smaller.likelihood.mixture = model.likelihood.mixture
-    _fit_synthesis(model, smaller, recipe, pictures)
+    if any(size != getattr(of, name) for name, size in sizes.items() if name.startswith("synthesis")):
+        _fit_synthesis(model, smaller, recipe, pictures)
     return smaller
 
 
 @torch.no_grad()
 def _fit_synthesis(model: CompressionModel, smaller: CompressionModel, recipe: Recipe, pictures: list[Tensor]) -> None:
     set_exact(model.eval(), True)
-    generator = torch.Generator().manual_seed(recipe.seed)
-    batches = []
-    for _ in range(BATCHES):
-        x = random_batch(pictures, BATCH, recipe.crop, recipe.downscale, generator)
-        quality = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
-        head = model.g_s.head(model(x, quality).y_hat * model.inverse_gain(quality))
-        weight = (recipe.distortion_weight(quality) / recipe.distortion_weight(0.5)) ** 0.5  # as in training's loss
-        batches.append(Features(head, head, quality, weight))
-    batches = _fit_blocks(model.g_s.blocks16, smaller.g_s.blocks16, batches)
-    up = [[functional.pixel_shuffle(model.g_s.up(x), 2) for x in batch[:2]] for batch in batches]
-    batches = [Features(*both, *batch[2:]) for both, batch in zip(up, batches, strict=True)]
-    _fit_blocks(model.g_s.blocks8, smaller.g_s.blocks8, batches)
+    crops = []
+    coded_ones = coded_crops(model, pictures, CROPS, recipe.crop, recipe.seed, downscale=recipe.downscale)
+    for _, quality, coded in coded_ones:
+        head = model.g_s.head(coded.y_hat * model.inverse_gain(quality))
+        weight = (recipe.distortion_weight(float(quality)) / recipe.distortion_weight(0.5)) ** 0.5  # as in training
+        crops.append(Features(head, head, quality, weight))
+    crops = _fit_blocks(model.g_s.blocks16, smaller.g_s.blocks16, crops)
+    crops = [crop._replace(larger=_up(model, crop.larger), smaller=_up(model, crop.smaller)) for crop in crops]
+    _fit_blocks(model.g_s.blocks8, smaller.g_s.blocks8, crops)
 
 
-def _fit_blocks(larger: nn.ModuleList, smaller: nn.ModuleList, batches: list[Features]) -> list[Features]:
+def _up(model: CompressionModel, x: Tensor) -> Tensor:
+    return functional.pixel_shuffle(model.g_s.up(x), 2)
+
+
+def _fit_blocks(larger: nn.ModuleList, smaller: nn.ModuleList, crops: list[Features]) -> list[Features]:
     """Make the blocks ``smaller`` of the first of ``larger``; gives the features behind all of them."""
     for i, block in enumerate(larger):
-        for inside, first, last in ((_mixed, ("mix", "depthwise"), "project"), (_gated, ("expand",), "contract")):
+        for inside, first, last in ((_mixed, ("mix", "depthwise"), "project"), (Block.gated, ("expand",), "contract")):
             end = getattr(block, last)
-            batches = [
-                b._replace(larger=b.larger + branch_end(end, inside(block, b.larger, b.quality))) for b in batches
-            ]
+            crops = [c._replace(larger=c.larger + branch_end(end, inside(block, c.larger, c.quality))) for c in crops]
             if i >= len(smaller):
                 continue
-            seen = [inside(block, b.smaller, b.quality) for b in batches]
+            seen = [inside(block, c.smaller, c.quality) for c in crops]
             new = getattr(smaller[i], last)
-            kept, weight, bias = _fewest_missed(seen, batches, new.in_channels)
+            kept, weight, bias = _fewest_missed(seen, crops, new.in_channels)
             new.weight.copy_(weight[:, :, None, None] / BRANCH_SCALE)
             new.bias.copy_(bias / BRANCH_SCALE)
             for name in first:
                 _take_rows(getattr(block, name), getattr(smaller[i], name), kept)
-            if inside is _gated:
+            if inside is Block.gated:
                 smaller[i].scale.log_scale.copy_(block.scale.log_scale[:, kept])
-            batches = [
-                b._replace(smaller=b.smaller + branch_end(new, channels[:, kept]))
-                for b, channels in zip(batches, seen, strict=True)
+            crops = [
+                c._replace(smaller=c.smaller + branch_end(new, channels[:, kept]))
+                for c, channels in zip(crops, seen, strict=True)
             ]
-    return batches
+    return crops
 
 
-def _mixed(block: Block, x: Tensor, quality: Tensor) -> Tensor:
+def _mixed(block: Block, x: Tensor, _quality: Tensor) -> Tensor:
     return block.mixed(x)
-
-
-def _gated(block: Block, x: Tensor, quality: Tensor) -> Tensor:
-    return block.gated(x, quality)
 
 
 def _take_rows(layer: nn.Conv2d, new: nn.Conv2d, kept: Tensor) -> None:
@@ -114,18 +110,18 @@ def _take_rows(layer: nn.Conv2d, new: nn.Conv2d, kept: Tensor) -> None:
     new.bias.copy_(layer.bias[rows])
 
 
-def _fewest_missed(seen: list[Tensor], batches: list[Features], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``count`` channels of ``seen``, (B, C, H, W) each, that give best what the smaller features lack.
+def _fewest_missed(seen: list[Tensor], crops: list[Features], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``count`` channels of ``seen``, (1, C, H, W) each, that give best what the smaller features lack.
 
     Returns (kept, weight, bias): indices in rising order, and what they are weighed by, (C_out, count) and (C_out,).
     """
     squares = products = 0.0
-    for channels, batch in zip(seen, batches, strict=True):
+    for channels, crop in zip(seen, crops, strict=True):
         ones = torch.ones_like(channels[:, :1])  # for the bias
-        both = (torch.cat([channels, ones], 1), batch.larger - batch.smaller)
-        inputs, wanted = (x.transpose(0, 1).flatten(1).double() for x in both)  # (C + 1, N), (C_out, N)
-        weighed = inputs * batch.weight.repeat_interleave(inputs.shape[1] // len(batch.weight))
-        squares, products = squares + weighed @ inputs.T, products + weighed @ wanted.T
+        both = (torch.cat([channels, ones], 1), crop.larger - crop.smaller)
+        inputs, wanted = (x[0].flatten(1).double() for x in both)  # (C + 1, N), (C_out, N)
+        squares += crop.weight * (inputs @ inputs.T)
+        products += crop.weight * (inputs @ wanted.T)
     squares.diagonal()[:-1] += (RIDGE * squares.diagonal()[:-1].mean()).clamp(min=1e-12)  # of channels without a signal
     inverse = torch.linalg.inv(squares)
     weight = inverse @ products

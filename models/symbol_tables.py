@@ -34,7 +34,7 @@ def count_symbols(model: CompressionModel, pictures: list[Tensor], seed: int, re
     Over random crops of ``pictures``; arguments as for ``coded_crops``.
     """
     counts = torch.zeros(SCALE_LEVELS, LARGEST + 1, dtype=torch.float64)
-    for _, coded in coded_crops(model, pictures, COUNTED_CROPS, COUNTED_SIDE, seed, refine=refine):
+    for _, _, coded in coded_crops(model, pictures, COUNTED_CROPS, COUNTED_SIDE, seed, refine=refine):
         index = coded.scale_index.round().long().flatten().cpu()
         size = coded.coded.abs().round().clamp(max=LARGEST).long().flatten().cpu()
         counts.view(-1).index_add_(0, index * (LARGEST + 1) + size, torch.ones(len(index), dtype=torch.float64))

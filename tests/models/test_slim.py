@@ -83,6 +83,14 @@ def test_a_model_that_is_small_enough_stays_as_it_is(larger):
     assert slimmed(larger, more.architecture, TINY, PICTURES) is larger
 
 
+def test_a_synthesis_that_is_small_enough_stays_as_it_is(larger):
+    to = narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2, context_blocks=0)
+    model = slimmed(larger, to.architecture, TINY, PICTURES)
+    assert model.architecture.context_blocks == 0
+    for name, value in larger.g_s.state_dict().items():
+        assert torch.equal(model.g_s.state_dict()[name], value)
+
+
 def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis(tmp_path):
     large = dataclasses.replace(narrower(TINY, synthesis_blocks16=2, analysis_blocks8=2), transforms_from=0.0)
     small = dataclasses.replace(
