@@ -178,7 +178,11 @@ def read_model(data: bytes) -> Model:
         if type(metadata.get(name)) is not int or not 1 <= metadata[name] <= limit:
             raise FormatError(f"the model file's {name} is not an integer from 1 to {limit}")
     graphs = {name.removesuffix(".onnx"): found for name, found in content.items() if name.endswith(".onnx")}
-    return Model(hashlib.sha256(data).digest()[:8], metadata, graphs, content["tables.json"])
+    return Model(_id_of(data), metadata, graphs, content["tables.json"])
+
+
+def _id_of(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:8]
 
 
 def load_model(name: str | Path = DEFAULT) -> Model:
@@ -188,12 +192,15 @@ def load_model(name: str | Path = DEFAULT) -> Model:
         ModelNotFound: when there is no such model.
         FormatError: when the file is not a valid model.
     """
-    installed = PRETRAINED / f"{name}.nicm"
-    path = Path(name) if str(name).endswith(".nicm") else installed
+    return read_model(_read(name))
+
+
+def _read(name: str | Path) -> bytes:
+    path = Path(name) if str(name).endswith(".nicm") else PRETRAINED / f"{name}.nicm"
     try:
         if path.stat().st_size > MAX_BYTES:
             raise FormatError(f"{path}: larger than any model file may be")
-        return read_model(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         known = ", ".join(installed_models()) or "none"
         raise ModelNotFound(f"model {str(name)!r} is not there (installed: {known})") from error
@@ -207,7 +214,7 @@ def installed_models() -> list[str]:
 def find_model(model_id: bytes) -> Model:
     """The installed model with this id. Raises ModelNotFound, naming the id."""
     for name in installed_models():
-        model = load_model(name)
-        if model.model_id == model_id:
-            return model
+        data = _read(name)
+        if _id_of(data) == model_id:
+            return read_model(data)
     raise ModelNotFound(f"the file needs model {model_id.hex()}, which is not installed (pass it with --model)")

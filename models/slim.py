@@ -39,12 +39,12 @@ class Features(NamedTuple):
 def slimmed(model: CompressionModel, to: Architecture, recipe: Recipe, pictures: list[Tensor]) -> CompressionModel:
     """``model`` with no more blocks than ``to`` has, nor channels inside those of its synthesis.
 
-    The first blocks are kept. ``model`` itself where it has no more than that.
+    The first blocks are kept. ``model`` itself where it has no more than that, or is not like ``to`` in all else.
     """
     of = model.architecture
     sizes = {name: min(getattr(of, name), getattr(to, name)) for name in (*BLOCK_COUNTS, *HIDDEN_WIDTHS)}
     architecture = dataclasses.replace(of, **sizes)
-    if architecture == of:
+    if architecture == of or architecture != dataclasses.replace(to, **sizes):
         return model
     smaller = CompressionModel(architecture, recipe.quantization)
     state = smaller.state_dict()

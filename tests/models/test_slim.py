@@ -116,3 +116,8 @@ def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis
     again = Trainer(small, PICTURES, "cpu", None, path).model
     trained, _ = trained_model(earlier)
     torch.testing.assert_close(synthesised(again), synthesised(trained), atol=1e-3, rtol=0)
+
+
+def test_a_smaller_model_that_differs_in_more_is_not_made(larger):
+    to = narrower(TINY, synthesis_blocks8=1, synthesis_blocks16=2, synthesis_hidden8=8, latents=32)
+    assert slimmed(larger, to.architecture, TINY, PICTURES) is larger

@@ -9,7 +9,7 @@ from conftest import made_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import Codec, CodecError, FormatError, format
+from codec import Codec, CodecError, FormatError, format, model_file
 from codec.engine import Engine
 from codec.metrics import psnr
 from codec.model_file import read_model
@@ -74,6 +74,20 @@ def test_a_file_of_another_model_names_the_id(tiny, tiny_model_path):
         tiny.decode(other)
     with pytest.raises(CodecError, match="0000000000000000"):
         Codec().decode(other)
+
+
+def test_a_file_finds_its_model_among_those_installed_damaged_ones_beside_it(
+    tiny, tiny_model_path, tmp_path, monkeypatch
+):
+    data = tiny.encode(made_picture(70, 90), 50)
+    model = tiny_model_path.read_bytes()
+    (tmp_path / "damaged.nicm").write_bytes(model[:1000])
+    (tmp_path / "other.nicm").write_bytes(model + b"\0")
+    monkeypatch.setattr(model_file, "PRETRAINED", tmp_path)
+    with pytest.raises(CodecError, match=tiny.model.model_id.hex()):
+        Codec().decode(data)
+    (tmp_path / "tiny.nicm").write_bytes(model)
+    assert np.array_equal(Codec().decode(data), tiny.decode(data))
 
 
 @pytest.mark.parametrize("keep", [0, 10, 1000, 50000])
