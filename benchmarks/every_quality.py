@@ -1,4 +1,4 @@
-"""Every quality from 0 to 100 on every picture of a folder: ``python benchmarks/every_quality.py FOLDER``.
+"""Every quality from 0 to 100 on every picture of a folder: ``python benchmarks/every_quality.py FOLDER [MODEL]``.
 
 Prints where PSNR or size rise least from one quality to the next (a fall is negative), how far any PSNR is from the
 mean of its two neighbours', and the largest shift of a channel's mean, in levels.
@@ -16,11 +16,12 @@ from PIL import Image
 from codec import Codec
 from codec.evaluate import find_pictures
 from codec.metrics import psnr
+from codec.model_file import DEFAULT
 
 
-def measure(path: Path) -> np.ndarray:
+def measure(path: Path, model: str) -> np.ndarray:
     """Rows of (bits per pixel, PSNR in dB, largest shift of a channel's mean) for the qualities 0 to 100."""
-    codec = Codec(threads=1)
+    codec = Codec(model, threads=1)
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB"))
     rows = []
@@ -35,8 +36,9 @@ def measure(path: Path) -> np.ndarray:
 def main() -> None:
     """Print the extremes over all pictures."""
     paths = find_pictures(Path(sys.argv[1]))
+    model = sys.argv[2] if len(sys.argv) > 2 else DEFAULT
     with ProcessPoolExecutor() as pool:
-        figures = np.stack(list(pool.map(measure, paths)))
+        figures = np.stack(list(pool.map(measure, paths, [model] * len(paths))))
     for column, name in ((0, "bpp"), (1, "PSNR")):
         rises = np.diff(figures[..., column], axis=1)
         picture, quality = np.unravel_index(rises.argmin(), rises.shape)

@@ -59,7 +59,7 @@ class Recipe:
     ``R + lambda(q) * 255^2 * MSE``, lambda in geometric progression from ``lambda_min`` to ``lambda_max``,
     weighted by ``lambda(q) ** -0.5`` to keep the qualities in balance. Of the share ``refined`` of samples, latents
     are refined as encoders do it (see ``refining``). With ``analysis`` "fixed" instead of "free", g_a and its gains
-    stay as they are.
+    stay as they are; with ``post_filters`` "none" instead of "learned", files get none: they take time to decode.
     """
 
     steps: int = 20000
@@ -86,6 +86,7 @@ class Recipe:
     lambda_max: float = 0.13
     quantization: str = "mixed"
     analysis: str = "free"
+    post_filters: str = "learned"
     downscale: float = 0.25
     refined: float = 0.0
     seed: int = 1
@@ -105,6 +106,8 @@ class Recipe:
             raise ValueError(f"recipe: decay {self.decay!r} is neither geometric nor linear")
         if self.analysis not in ("free", "fixed"):
             raise ValueError(f"recipe: analysis {self.analysis!r} is neither free nor fixed")
+        if self.post_filters not in ("learned", "none"):
+            raise ValueError(f"recipe: post_filters {self.post_filters!r} is neither learned nor none")
         if self.crop % 64 or self.late_crop % 64:
             raise ValueError("recipe: crops must be multiples of 64 pixels")
         if max(self.batch * self.crop**2, self.late_batch * self.late_crop**2) > MOST_PIXELS:

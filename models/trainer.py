@@ -114,7 +114,7 @@ class Trainer:
     def fit(self) -> None:
         """Fit what is not trained to what the average, as it stands now, makes of the pictures.
 
-        These are the distributions of residuals, and the filters of which post-filters are sums.
+        These are the distributions of residuals, and the filters of which post-filters are sums, if any are wanted.
         """
         if self.model.quantizer.counts_bits:  # vectors have distributions of their own, and are not refined
             return
@@ -124,6 +124,8 @@ class Trainer:
         self.mixture = mixture_weights(count_symbols(average, self.pictures, recipe.seed, self.refining))
         self.mixture = self.mixture.to(self.fabric.device)
         self.model.likelihood.mixture = average.likelihood.mixture = self.mixture
+        if recipe.post_filters == "none":
+            return
         trained_on = self.position.step * recipe.batch
         seen = crop_statistics(average, self.pictures, trained_on, recipe.downscale, recipe.seed, self.refining)
         self.filters = torch.from_numpy(principal_filters(seen))

@@ -1,4 +1,5 @@
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,9 @@ from PIL import Image
 
 from cli.extras import require_train_extra
 from codec.errors import CodecError
+from codec.metrics import psnr
+
+SAMPLES = Path(__file__).parents[2] / "samples"
 
 
 def run(*arguments, stdin=None):
@@ -96,7 +100,7 @@ def test_effort_is_from_one_to_nine_and_needs_a_model_that_can(picture_file, mod
 def test_effort_changes_the_bits_and_not_the_format(tmp_path):
     (tmp_path / "pictures").mkdir()
     photograph = tmp_path / "pictures" / "photograph.png"  # one that the default model codes better than WebP does
-    Image.open(Path(__file__).parents[2] / "samples" / "coffee.png").crop((200, 100, 330, 220)).save(photograph)
+    Image.open(SAMPLES / "coffee.png").crop((200, 100, 330, 220)).save(photograph)
     for effort in (1, 3):
         target = tmp_path / f"{effort}.nic"
         assert run("encode", photograph, "-o", target, "--effort", effort).returncode == 0
@@ -279,9 +283,26 @@ def test_eval_refuses_what_it_cannot_use(model, tmp_path, content):
 
 
 def test_models_are_listed_with_their_figures():
-    listed = run("models").stdout.decode()
-    assert listed.startswith("base  id ") and "data: " in listed
-    lines = [line.split() for line in listed.splitlines()]
-    start = lines.index(["quality", "bpp", "psnr", "ms_ssim"])
-    figures = np.array([[float(x) for x in line] for line in lines[start + 1 : start + 7]])
-    assert (np.diff(figures, axis=0) > 0).all()  # more bits, higher PSNR and MS-SSIM, with every quality
+    parts = re.split(r"^(\w+)  id ", run("models").stdout.decode(), flags=re.MULTILINE)
+    assert parts[1::2] == ["base", "small"]
+    for card in parts[2::2]:
+        assert "data: " in card
+        lines = [line.split() for line in card.splitlines()]
+        start = lines.index(["quality", "bpp", "psnr", "ms_ssim"])
+        figures = np.array([[float(x) for x in line] for line in lines[start + 1 : start + 7]])
+        assert (np.diff(figures, axis=0) > 0).all()  # more bits, higher PSNR and MS-SSIM, with every quality
+
+
+def test_files_of_the_small_model_find_it(tmp_path):
+    picture = SAMPLES / "chelsea.png"
+    found = {}
+    for name in ("base", "small"):
+        run("encode", picture, "-o", tmp_path / f"{name}.nic", "--model", name, "-q", 40)
+        decoded = tmp_path / f"{name}.png"
+        run("decode", tmp_path / f"{name}.nic", "-o", decoded)
+        with Image.open(picture) as before, Image.open(decoded) as after:
+            found[name] = psnr(np.asarray(before), np.asarray(after)), (tmp_path / f"{name}.nic").stat().st_size
+    (base, base_bytes), (small, small_bytes) = found.values()
+    assert base - 1.5 < small < base and base_bytes < small_bytes < 1.2 * base_bytes
+    refused = run("decode", tmp_path / "small.nic", "-o", tmp_path / "again.png", "--model", "base")
+    assert "the model given is" in failed(refused)
