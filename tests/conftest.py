@@ -64,3 +64,9 @@ def picture_file(tmp_path) -> Path:
     path = tmp_path / "photo é 1.png"
     Image.fromarray(made_picture(100, 70)).save(path)
     return path
+
+
+@pytest.fixture
+def without_fits(monkeypatch):
+    """What is fitted when training ends, which takes most of the time of a short one, is left out."""
+    monkeypatch.setattr("models.trainer.Trainer.fit", lambda _trainer: None)

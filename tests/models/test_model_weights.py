@@ -63,6 +63,7 @@ def test_a_model_file_gives_back_the_model_that_it_was_exported_from(written):
             assert bits_again < 1.01 * bits + 0.01
 
 
+@pytest.mark.usefixtures("without_fits")
 def test_training_starts_from_a_model_file(tmp_path):
     (tmp_path / "data").mkdir()
     for seed in range(2):

@@ -55,12 +55,6 @@ def test_the_file_is_as_long_as_the_model_estimates(run_folder):
         assert abs(len(codec.encode(pixels, quality, effort=1)) - fitted) <= 0.01 * fitted + 32
 
 
-@pytest.fixture
-def without_fits(monkeypatch):
-    """What is fitted when training ends, which takes most of the time of a short one, is left out."""
-    monkeypatch.setattr(Trainer, "fit", lambda _trainer: None)
-
-
 @pytest.mark.usefixtures("without_fits")
 def test_training_starts_from_another(run_folder, tmp_path):
     data, out = run_folder
