@@ -282,6 +282,14 @@ def test_eval_refuses_what_it_cannot_use(model, tmp_path, content):
     assert "not curves" in failed(run("eval", tmp_path, "--quiet", "--reference", curves, *model))
 
 
+def test_what_takes_long_to_load_is_not_loaded_before_it_is_needed():
+    asked = "import sys; from cli.app import app; app(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    modules = subprocess.run([sys.executable, "-c", asked], capture_output=True, check=True).stdout.decode()
+    assert "'typer'" in modules
+    for name in ("numpy", "PIL", "onnxruntime", "rich", "torch"):
+        assert f"'{name}'" not in modules
+
+
 def test_models_are_listed_with_their_figures():
     parts = re.split(r"^(\w+)  id ", run("models").stdout.decode(), flags=re.MULTILINE)
     assert parts[1::2] == ["base", "small"]
