@@ -27,6 +27,13 @@ def narrower(recipe, **sizes):
     return dataclasses.replace(recipe, architecture=dataclasses.replace(recipe.architecture, **sizes))
 
 
+@pytest.fixture(autouse=True)
+def few_crops(monkeypatch):
+    """Small pictures and networks are known after a few."""
+    monkeypatch.setattr("models.slim.CROPS", 30)
+    monkeypatch.setattr("models.symbol_tables.COUNTED_CROPS", 4)
+
+
 @pytest.fixture
 def larger():
     """A model of two blocks at each scale that do something."""
