@@ -157,6 +157,14 @@ def write_model(metadata: dict, graphs: dict[str, bytes], tables: dict) -> bytes
 
 def read_model(data: bytes) -> Model:
     """Check and take apart a model file. Raises FormatError when it is not one."""
+    return _checked(data, _id_of(data))
+
+
+def _id_of(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()[:8]
+
+
+def _checked(data: bytes, model_id: bytes) -> Model:
     wanted = {"metadata.json", "tables.json", *(f"{name}.onnx" for name in GRAPHS)}
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -178,11 +186,7 @@ def read_model(data: bytes) -> Model:
         if type(metadata.get(name)) is not int or not 1 <= metadata[name] <= limit:
             raise FormatError(f"the model file's {name} is not an integer from 1 to {limit}")
     graphs = {name.removesuffix(".onnx"): found for name, found in content.items() if name.endswith(".onnx")}
-    return Model(_id_of(data), metadata, graphs, content["tables.json"])
-
-
-def _id_of(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()[:8]
+    return Model(model_id, metadata, graphs, content["tables.json"])
 
 
 def load_model(name: str | Path = DEFAULT) -> Model:
@@ -215,6 +219,6 @@ def find_model(model_id: bytes) -> Model:
     """The installed model with this id. Raises ModelNotFound, naming the id."""
     for name in installed_models():
         data = _read(name)
-        if _id_of(data) == model_id:
-            return read_model(data)
+        if _id_of(data) == model_id:  # takes 20 milliseconds, so once
+            return _checked(data, model_id)
     raise ModelNotFound(f"the file needs model {model_id.hex()}, which is not installed (pass it with --model)")
