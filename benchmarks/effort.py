@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from codec import Codec
-from codec.evaluate import find_pictures
-from codec.metrics import bd_rate, psnr
+from codec.evaluation.bd_rate import bd_rate
+from codec.evaluation.evaluate import find_pictures
+from codec.metrics import psnr
 
 QUALITIES = (10, 35, 60, 85)
 SIDE, PICTURES = 256, 8

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from codec.range_coder import Decoder, Encoder, table_from_probabilities
+from codec.entropy.range_coder import RangeDecoder, RangeEncoder, table_from_probabilities
 
 SYMBOLS = 3_000_000
 
@@ -21,11 +21,11 @@ def main() -> None:
     indices = np.minimum(63, rng.exponential(12, SYMBOLS).astype(np.int64))
     values = np.rint(rng.normal(size=SYMBOLS) * scales[indices]).astype(np.int32)
     start = time.perf_counter()
-    encoder = Encoder()
+    encoder = RangeEncoder()
     encoder.encode(values, indices, tables)
     data = encoder.finish()
     middle = time.perf_counter()
-    found = Decoder(data).decode(indices, tables)
+    found = RangeDecoder(data).decode(indices, tables)
     end = time.perf_counter()
     if not np.array_equal(found, values):
         raise SystemExit("the decoder gave other symbols")

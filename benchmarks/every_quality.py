@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from codec import Codec
-from codec.evaluate import find_pictures
+from codec.evaluation.evaluate import find_pictures
 from codec.metrics import psnr
-from codec.model_file import DEFAULT
+from codec.networks.model import DEFAULT_MODEL
 
 
 def measure(path: Path, model: str) -> np.ndarray:
@@ -36,7 +36,7 @@ def measure(path: Path, model: str) -> np.ndarray:
 def main() -> None:
     """Print the extremes over all pictures."""
     paths = find_pictures(Path(sys.argv[1]))
-    model = sys.argv[2] if len(sys.argv) > 2 else DEFAULT
+    model = sys.argv[2] if len(sys.argv) > 2 else DEFAULT_MODEL
     with ProcessPoolExecutor() as pool:
         figures = np.stack(list(pool.map(measure, paths, [model] * len(paths))))
     for column, name in ((0, "bpp"), (1, "PSNR")):

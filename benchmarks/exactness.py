@@ -9,10 +9,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from codec.metrics import bd_rate
-from models.data import load_folder
-from models.export import trained_model
-from models.validate import validate
+from codec_models.export.export import trained_model
+from codec_models.training.data import load_folder
+from codec_models.training.validate import validate
+
+from codec.evaluation.bd_rate import bd_rate
 
 
 def main() -> None:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from codec import Codec, CodecError, format
-from codec.model_file import read_model
+from codec import Codec, CodecError
+from codec.container import nic
+from codec.networks.model import read_model
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
 LIMIT_SECONDS = 2.0
@@ -46,7 +47,7 @@ def damaged(rng: np.random.Generator, data: bytes) -> bytes:
 
 def forged(rng: np.random.Generator, data: bytes) -> bytes:
     """A file with correct checksums whose header, metadata or tiles are wrong."""
-    reader = format.reader(data)
+    reader = nic.reader(data)
     header = reader.header
     tiles = [reader.tile(index) for index in range(header.tiles)]
     metadata = reader.metadata()
@@ -69,14 +70,14 @@ def forged(rng: np.random.Generator, data: bytes) -> bytes:
             tiles[place] = damaged(rng, tiles[place])
         case 4:
             header = dataclasses.replace(header, post_filter=rng.bytes(int(rng.integers(20))))
-    return format.write(header, tiles, metadata)
+    return nic.write(header, tiles, metadata)
 
 
 def with_header(data: bytes, **changes: object) -> bytes:
     """A file whose header says something else, with correct checksums."""
-    reader = format.reader(data)
+    reader = nic.reader(data)
     header = dataclasses.replace(reader.header, **changes)
-    return format.write(header, [reader.tile(index) for index in range(header.tiles)], reader.metadata())
+    return nic.write(header, [reader.tile(index) for index in range(header.tiles)], reader.metadata())
 
 
 def forged_model(rng: np.random.Generator, data: bytes) -> bytes:

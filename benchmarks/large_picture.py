@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from codec import Codec, format
+from codec import Codec
+from codec.container import nic
 
 
 def made_picture(megapixels: float) -> np.ndarray:
@@ -51,10 +52,10 @@ def work(task: str, folder: Path, threads: int, model: str | None) -> None:
         result = f"{8 * len(data) / (size / 3):.3f} bpp"
     else:
         with file.open("rb") as opened:
-            reader = format.Reader(opened)
+            reader = nic.Reader(opened)
             size = 3 * reader.header.width * reader.header.height
             region = (1000, 1000, 1512, 1512) if task == "region" else None
-            codec._decoder(format.Reader(opened), (0, 0, 1, 1)).decode()  # loads the model
+            codec._decoder(nic.Reader(opened), (0, 0, 1, 1)).decode()  # loads the model
             start = time.perf_counter()
             codec._decoder(reader, region).decode()
             seconds = time.perf_counter() - start

@@ -11,10 +11,11 @@ import io
 import numpy as np
 from PIL import Image, ImageDraw
 
-from codec import Codec, format
-from codec.classical import decode_webp
+from codec import Codec
+from codec.container import nic
+from codec.container.tile import unpack
+from codec.decode.webp import decode_webp
 from codec.metrics import psnr
-from codec.tile_content import unpack
 
 HEADER = 31
 METHODS = ("latents", "WebP", "one colour")
@@ -87,7 +88,7 @@ def main() -> None:
         pixels = made(512)
         for quality in (20, 50, 80):
             data, plain = codec.encode(pixels, quality), codec.encode(pixels, quality, fallback=False)
-            method = METHODS[unpack(format.reader(data).tile(0), False).method]
+            method = METHODS[unpack(nic.reader(data).tile(0), False).method]
             ours, without = (psnr(pixels, np.asarray(codec.decode(d))) for d in (data, plain))
             print(
                 f"{name:12} {quality:3} {method:>10} {len(data):8} {ours:6.2f} {len(plain):8} B {without:6.2f}"

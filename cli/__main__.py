@@ -1,5 +1,5 @@
 """``python -m cli`` is the ``codec`` command."""
 
-from cli.app import main
+from codec_cli.app import main
 
 main()

@@ -9,16 +9,16 @@ import warnings
 from typing import Annotated
 
 import typer
+from codec_cli.decode import decode
+from codec_cli.encode import encode
+from codec_cli.evaluate import evaluate
+from codec_cli.export import export
+from codec_cli.info import info
+from codec_cli.models import models
+from codec_cli.session import session
+from codec_cli.train import train
 
 import codec
-from cli.decode import decode
-from cli.encode import encode
-from cli.evaluate import evaluate
-from cli.export import export
-from cli.info import info
-from cli.models import models
-from cli.session import session
-from cli.train import train
 
 # Plain help: to draw it with rich takes twice as long as all else.
 app = typer.Typer(

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cli.session import for_each, load_codec, open_input, output_path, session, write_output
+from codec_cli.session import for_each, load_codec, open_input, output_path, session, write_output
 
 DEFAULT_FORMAT = "png"
 PNG_LEVEL = 3
@@ -47,7 +46,7 @@ def decode(
 ) -> None:
     """Decode .nic files to pictures.  Example: codec decode photo.nic -o photo.png"""
     from codec.errors import CodecError
-    from codec.picture_files import picture_file
+    from codec.pictures.files import picture_bytes
 
     rectangle = parse_region(region) if region is not None else None
     if rectangle and salvage:
@@ -63,7 +62,7 @@ def decode(
             else:
                 picture = coder.decode(file, region=rectangle)
         speed = {"compress_level": PNG_LEVEL} if kind == "PNG" else {}
-        data = picture_file(picture, kind, note=lambda line: session.say(f"{name}: {line}"), **speed)
+        data = picture_bytes(picture, kind, note=lambda line: session.say(f"{name}: {line}"), **speed)
         write_output(target, data, overwrite)
         session.say(f"{name}: {picture.width}x{picture.height} -> {target}")
         if lost:

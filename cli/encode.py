@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cli.session import for_each, load_codec, output_path, read_input, session, write_output
+from codec_cli.session import for_each, load_codec, output_path, read_input, session, write_output
 
 
 def encode(
@@ -29,10 +28,10 @@ def encode(
     """Encode pictures to .nic files.  Example: codec encode photo.png -q 40"""
     from PIL import Image
 
-    from codec.codec import DEFAULT_QUALITY
-    from codec.decoder import MAX_PIXELS
-    from codec.model_file import DEFAULT
-    from codec.picture_files import open_picture
+    from codec.api import DEFAULT_QUALITY
+    from codec.decode.decoder import MAX_PIXELS
+    from codec.networks.model import DEFAULT_MODEL
+    from codec.pictures.files import open_picture
 
     if sum(wish is not None for wish in (quality, max_bytes, target_bpp, min_psnr)) > 1:
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
@@ -56,5 +55,5 @@ def encode(
         session.say(f"{name}: {picture.width}x{picture.height}, {len(data)} bytes, {bpp:.3f} bpp -> {target}")
 
     Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow's own limit is lower
-    coder = load_codec(model or DEFAULT, threads)
+    coder = load_codec(model or DEFAULT_MODEL, threads)
     for_each(inputs, work)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cli.session import run_or_exit, session
+from codec_cli.session import run_or_exit, session
 
 PICTURES_SHOWN = 4
 
@@ -42,9 +41,9 @@ def as_csv(rows: list[dict]) -> bytes:
 
 def make_report(result: dict, folder: Path, anchor: str | None, model: str) -> str:
     """The report of ``result`` with the first pictures of ``folder`` at equal bytes by ``anchor`` and ``model``."""
-    from codec.codec import Codec
-    from codec.evaluate import find_pictures
-    from codec.report import compare, report
+    from codec.api import Codec
+    from codec.evaluation.evaluate import find_pictures
+    from codec.evaluation.report import compare, report
 
     codec = Codec(model)
     paths = find_pictures(folder)[:PICTURES_SHOWN] if anchor else []
@@ -68,15 +67,15 @@ def evaluate(
     """Measure bpp, PSNR, MS-SSIM and times.  Example: codec eval photos/ --against jpeg,webp"""
 
     def work() -> None:
+        from codec_cli.outputs import check_free, write_file
         from rich.console import Console
         from rich.progress import Progress
 
-        from codec.codec import Codec
+        from codec.api import Codec
         from codec.errors import CodecError
-        from codec.evaluate import evaluate as measure
-        from codec.evaluate import read_reference
-        from codec.files import check_free, write_file
-        from codec.model_file import DEFAULT
+        from codec.evaluation.evaluate import evaluate as measure
+        from codec.evaluation.evaluate import read_reference
+        from codec.networks.model import DEFAULT_MODEL
 
         for path in filter(None, (json_file, report_file, csv_file)):
             check_free(path, overwrite)
@@ -86,7 +85,7 @@ def evaluate(
             raise CodecError(f"--qualities {qualities!r}: expected numbers with commas") from error
         rivals = [name.strip() for name in against.split(",") if name.strip()]
         references = {name: points for path in reference or () for name, points in read_reference(path).items()}
-        coder = Codec(model or DEFAULT, threads=1)
+        coder = Codec(model or DEFAULT_MODEL, threads=1)
         with Progress(console=Console(stderr=True), disable=session.quiet) as bar:
             task = bar.add_task("pictures")
             result = measure(
@@ -103,7 +102,7 @@ def evaluate(
         if json_file:
             write_file(json_file, json.dumps(result, indent=1).encode(), overwrite)
         if report_file:
-            page = make_report(result, folder, rivals[0] if rivals else None, model or DEFAULT)
+            page = make_report(result, folder, rivals[0] if rivals else None, model or DEFAULT_MODEL)
             write_file(report_file, page.encode(), overwrite)
         if csv_file:
             write_file(csv_file, as_csv(result["pictures"]), overwrite)

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cli.extras import require_train_extra
-from cli.session import run_or_exit, session
+from codec_cli.extras import require_train_extra
+from codec_cli.session import run_or_exit, session
 
 
 def export(
@@ -22,9 +21,10 @@ def export(
 
     def work() -> None:
         require_train_extra()
+        from codec_cli.outputs import check_free, write_file
+        from codec_models.export.export import export as run
+
         from codec.errors import CodecError
-        from codec.files import check_free, write_file
-        from models.export import export as run
 
         check_free(output, overwrite)
         facts = json.loads(card.read_text(encoding="utf-8")) if card else {}

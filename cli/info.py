@@ -6,8 +6,7 @@ import json
 from typing import Annotated
 
 import typer
-
-from cli.session import read_input, run_or_exit
+from codec_cli.session import read_input, run_or_exit
 
 
 def info(
@@ -19,23 +18,23 @@ def info(
     def work() -> None:
         from collections import Counter
 
-        from codec import format
-        from codec.tile_content import ONE_COLOUR, WEBP, WITH_LATENTS, unpack
+        from codec.container import nic
+        from codec.container.tile import METHODS_WITH_LATENTS, ONE_COLOUR, WEBP, unpack
 
         data = read_input(file)
-        reader = format.reader(data)
+        reader = nic.reader(data)
         header = reader.header
         methods = Counter(unpack(reader.tile(index), header.alpha).method for index in range(header.tiles))
         facts = {
             "width": header.width,
             "height": header.height,
             "mode": ("L" if header.grey else "RGB") + "A" * header.alpha,
-            "quality": header.quality / 100,
+            "quality": header.hundredths / 100,
             "model": header.model_id.hex(),
-            "version": format.VERSION,
+            "version": nic.VERSION,
             "tiles": header.tiles,
             "tile_size": header.tile_size,
-            "latent_tiles": sum(methods[method] for method in WITH_LATENTS),
+            "latent_tiles": sum(methods[method] for method in METHODS_WITH_LATENTS),
             "webp_tiles": methods[WEBP],
             "one_colour_tiles": methods[ONE_COLOUR],
             "post_filter": len(header.post_filter),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import typer
-
-from cli.session import run_or_exit
+from codec_cli.session import run_or_exit
 
 COLUMNS = ("quality", "bpp", "psnr", "ms_ssim")
 
@@ -34,7 +33,7 @@ def models() -> None:
     """List the installed models.  Example: codec models"""
 
     def work() -> None:
-        from codec.model_file import installed_models, load_model
+        from codec.networks.model import installed_models, load_model
 
         for name in installed_models():
             model = load_model(name)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import typer
+from codec_cli.outputs import check_free, write_file
 
 from codec.errors import CodecError
-from codec.files import check_free, write_file
 
 if TYPE_CHECKING:
-    from codec.codec import Codec
+    from codec.api import Codec
 
 Result = TypeVar("Result")
 
@@ -60,7 +60,7 @@ def run_or_exit(work: Callable[[], Result]) -> Result:
 
 def load_codec(model: str | None, threads: int) -> Codec:
     """The codec for a command; exits with 1 and one line when its model cannot be loaded."""
-    from codec.codec import Codec
+    from codec.api import Codec
 
     return run_or_exit(lambda: Codec(model, threads))
 

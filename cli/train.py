@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from cli.extras import require_train_extra
-from cli.session import run_or_exit, session
+from codec_cli.extras import require_train_extra
+from codec_cli.session import run_or_exit, session
 
 
 def train(
@@ -31,10 +30,9 @@ def train(
         import dataclasses
 
         require_train_extra()
+        from codec_models.training.recipe import RECIPES, load_recipe
+        from codec_models.training.train import train as run
         from rich.console import Console
-
-        from models.recipe import RECIPES, load_recipe
-        from models.train import train as run
 
         chosen = load_recipe(recipe or RECIPES / "base.toml")
         if hours:

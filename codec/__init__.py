@@ -6,19 +6,40 @@ repeated use. Errors are ``codec.CodecError`` and its subclasses.
 
 from typing import TYPE_CHECKING, Any
 
-from codec.errors import CodecError, FormatError, LimitError, ModelNotFound
+from codec.errors import (
+    ArgumentError,
+    CodecError,
+    EngineError,
+    FormatError,
+    LimitError,
+    ModelError,
+    ModelNotFound,
+    PictureError,
+)
 
 if TYPE_CHECKING:
-    from codec.codec import Codec, decode, encode
+    from codec.api import Codec, decode, encode
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "CodecError", "FormatError", "LimitError", "ModelNotFound", "decode", "encode"]
+__all__ = [
+    "ArgumentError",
+    "Codec",
+    "CodecError",
+    "EngineError",
+    "FormatError",
+    "LimitError",
+    "ModelError",
+    "ModelNotFound",
+    "PictureError",
+    "decode",
+    "encode",
+]
 
 
 def __getattr__(name: str) -> Any:
-    """What takes numpy, whose import is half of the time that a command needs to start: when it is asked for."""
-    if name not in __all__:
+    """Import what needs numpy when it is first asked for: that import is half of the time that a command starts in."""
+    if name not in ("Codec", "decode", "encode"):
         raise AttributeError(f"module 'codec' has no attribute {name!r}")
-    from codec import codec
+    from codec import api
 
-    return getattr(codec, name)
+    return getattr(api, name)

@@ -1,4 +1,4 @@
-"""What a codec costs and loses: PSNR, MS-SSIM and the Bjontegaard delta rate."""
+"""What a decoded picture has lost: PSNR and MS-SSIM."""
 
 from __future__ import annotations
 
@@ -43,45 +43,3 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
         x, y = (np.pad(p, pads) for p in (x, y))
         x, y = ((p[:, ::2, ::2] + p[:, 1::2, ::2] + p[:, ::2, 1::2] + p[:, 1::2, 1::2]) / 4 for p in (x, y))
     return float(product.mean())
-
-
-def _pchip(x: np.ndarray, y: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Monotone cubic interpolation (Fritsch and Butland 1984) of y over rising x."""
-    h, slope = np.diff(x), np.diff(y) / np.diff(x)
-    d = np.empty_like(y)
-    d[0], d[-1] = slope[0], slope[-1]
-    w1, w2 = 2 * h[1:] + h[:-1], h[1:] + 2 * h[:-1]
-    same = slope[1:] * slope[:-1] > 0
-    with np.errstate(divide="ignore", invalid="ignore"):
-        d[1:-1] = np.where(same, (w1 + w2) / (w1 / slope[:-1] + w2 / slope[1:]), 0.0)
-    i = np.clip(np.searchsorted(x, at) - 1, 0, len(h) - 1)
-    t = (at - x[i]) / h[i]
-    return (
-        y[i] * (1 + 2 * t) * (1 - t) ** 2
-        + h[i] * d[i] * t * (1 - t) ** 2
-        + y[i + 1] * t**2 * (3 - 2 * t)
-        + h[i] * d[i + 1] * t**2 * (t - 1)
-    )
-
-
-def bd_rate(reference: list[tuple[float, float]], test: list[tuple[float, float]]) -> float:
-    """How many percent more bits ``test`` needs than ``reference`` at equal quality (Bjontegaard 2001).
-
-    Curves are (bpp, quality) points. The logarithm of the rate is interpolated by monotone cubics and
-    averaged over the qualities that both cover. NaN when there is no such range.
-    """
-    curves = []
-    for points in (reference, test):
-        best: dict[float, float] = {}
-        for rate, value in points:
-            best[value] = min(rate, best.get(value, rate))
-        values = np.array(sorted(best))
-        curves.append((values, np.log([best[v] for v in values])))
-    if min(len(v) for v, _ in curves) < 2:
-        return float("nan")
-    low, high = max(v[0] for v, _ in curves), min(v[-1] for v, _ in curves)
-    if low >= high:
-        return float("nan")
-    at = np.linspace(low, high, 1000)
-    rates = [_pchip(v, r, at) for v, r in curves]
-    return float((np.exp(np.mean(rates[1] - rates[0])) - 1) * 100)

@@ -13,10 +13,10 @@ from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
-from codec import format
-from codec.codec import DEFAULT_QUALITY, Codec
+from codec.api import DEFAULT_QUALITY, Codec
+from codec.container import nic
 from codec.errors import CodecError
-from codec.pictures import Picture
+from codec.pictures.planes import INFO_KEYS, pillow_info
 
 FORMAT = "NIC"
 
@@ -35,8 +35,8 @@ class NicImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         try:
-            reader = format.Reader(self.fp)
-            self.info.update(Picture.info_of(reader.metadata()))
+            reader = nic.Reader(self.fp)
+            self.info.update(pillow_info(reader.metadata()))
         except CodecError as error:
             raise OSError(str(error)) from error
         header = reader.header
@@ -59,24 +59,24 @@ class NicImageFile(ImageFile.ImageFile):
 
 
 def _accept(prefix: bytes) -> bool:
-    return prefix.startswith(format.MAGIC)
+    return prefix.startswith(nic.MAGIC)
 
 
 def _save(image: Image.Image, file: BinaryIO, _name: str | bytes) -> None:
-    wishes = image.encoderinfo
+    options = image.encoderinfo
     image = image.copy()
-    for key in ("icc_profile", "exif", "xmp"):
-        if key in wishes:
+    for key in INFO_KEYS.values():
+        if key in options:
             image.info.pop(key, None)
-            if wishes[key]:
-                image.info[key] = wishes[key].tobytes() if isinstance(wishes[key], Image.Exif) else wishes[key]
-    limits = {key: wishes[key] for key in ("max_bytes", "min_psnr") if wishes.get(key) is not None}
+            if options[key]:
+                image.info[key] = options[key].tobytes() if isinstance(options[key], Image.Exif) else options[key]
+    limits = {key: options[key] for key in ("max_bytes", "min_psnr") if options.get(key) is not None}
     try:
         if limits:
-            data = _codec().encode_to_fit(image, effort=wishes.get("effort"), **limits)
+            data = _codec().encode_to_fit(image, effort=options.get("effort"), **limits)
         else:
-            quality = wishes.get("quality", DEFAULT_QUALITY)
-            data = _codec().encode(image, quality, effort=wishes.get("effort"))
+            quality = options.get("quality", DEFAULT_QUALITY)
+            data = _codec().encode(image, quality, effort=options.get("effort"))
     except CodecError as error:
         raise OSError(str(error)) from error
     file.write(data)

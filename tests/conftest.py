@@ -69,4 +69,4 @@ def picture_file(tmp_path) -> Path:
 @pytest.fixture
 def without_fits(monkeypatch):
     """What is fitted when training ends, which takes most of the time of a short one, is left out."""
-    monkeypatch.setattr("models.trainer.Trainer.fit", lambda _trainer: None)
+    monkeypatch.setattr("codec_models.training.trainer.Trainer.fit", lambda _trainer: None)

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from codec_cli.extras import require_train_extra
 from conftest import made_picture
 from PIL import Image
 
-from cli.extras import require_train_extra
 from codec.errors import CodecError
 from codec.metrics import psnr
 
@@ -113,7 +113,7 @@ def test_effort_changes_the_bits_and_not_the_format(tmp_path):
 
 
 def test_what_training_lacks_is_said_with_the_command_that_brings_it(monkeypatch):
-    monkeypatch.setattr("cli.extras.find_spec", lambda name: None if name == "torch" else name)
+    monkeypatch.setattr("codec_cli.extras.find_spec", lambda name: None if name == "torch" else name)
     with pytest.raises(CodecError, match=r"torch not installed: pip install 'neural-image-codec\[train\]'"):
         require_train_extra()
 
@@ -196,8 +196,9 @@ def test_links_and_devices_stay_what_they_are(picture_file, model, tmp_path):
 def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, monkeypatch):
     import os
 
+    from codec_cli.outputs import write_file
+
     from codec.errors import CodecError
-    from codec.files import write_file
 
     target = tmp_path / "kept.nic"
     target.write_bytes(b"old")

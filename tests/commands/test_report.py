@@ -7,8 +7,8 @@ import pytest
 from conftest import made_picture
 from PIL import Image
 
-from codec.evaluate import evaluate
-from codec.report import compare, report
+from codec.evaluation.evaluate import evaluate
+from codec.evaluation.report import compare, report
 
 HAS_BROWSER = bool(shutil.which("chromium") and shutil.which("chromedriver") and find_spec("selenium"))
 needs_browser = pytest.mark.skipif(not HAS_BROWSER, reason="needs Chromium, its driver and selenium")

@@ -13,9 +13,12 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import GOLDEN, golden_model, made_picture
 
-from codec import Codec, encoder
-from codec.model_file import POST_FILTER, read_model, write_model
-from codec.post_filter import statistics
+from codec import Codec
+from codec.container import nicm
+from codec.container.nicm import POST_FILTER
+from codec.encode import encoder
+from codec.encode.post_filter import filter_statistics
+from codec.networks.model import read_model
 
 
 def digest(latents: np.ndarray) -> str:
@@ -46,8 +49,8 @@ def cases() -> dict[str, tuple[Image.Image, float, bool, int | None]]:
 
 def filtered_model() -> bytes:
     """The small model as it is exported today, with all that a model file may hold: a gradient and post-filters."""
-    from models.export import export
-    from models.post_filters import post_filter_graph, principal_filters
+    from codec_models.export.export import export
+    from codec_models.export.post_filters import post_filter_graph, principal_filters
 
     bare = read_model(export(GOLDEN / "tiny.pt", "filtered"))
     codec = Codec(bare, threads=1)
@@ -55,9 +58,9 @@ def filtered_model() -> bytes:
     for seed in range(60):
         pixels = made_picture(96, 96, seed)
         decoded = np.asarray(codec.decode(codec.encode(pixels, seed, fallback=False)))
-        seen.append(statistics(pixels.transpose(2, 0, 1), decoded.transpose(2, 0, 1) / np.float32(255)))
-    tables = {**json.loads(bare.tables_json), "post_filters": principal_filters(seen).tolist()}
-    return write_model(bare.metadata, {**bare.graphs, POST_FILTER: post_filter_graph()}, tables)
+        seen.append(filter_statistics(pixels.transpose(2, 0, 1), decoded.transpose(2, 0, 1) / np.float32(255)))
+    tables = {**json.loads(bare.file.tables_json), "post_filters": principal_filters(seen).tolist()}
+    return nicm.write(bare.metadata, {**bare.file.graphs, POST_FILTER: post_filter_graph()}, tables)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 import pytest
 import torch
-
-from models.data import random_batch
+from codec_models.training.data import random_batch
 
 
 def shades_drawn(sides: list[int], size: int, crops: int = 2000) -> torch.Tensor:

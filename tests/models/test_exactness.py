@@ -2,12 +2,12 @@ import copy
 
 import pytest
 import torch
+from codec_models.networks.architecture import Architecture
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.entropy import CACHED, ScaleLikelihood, gather_step, scatter_step
+from codec_models.networks.integer import IntegerConv2d, set_exact
 
-from codec.tables import SCALE_LEVELS, STEPS
-from models.architecture import Architecture
-from models.compression_model import CompressionModel
-from models.entropy import CACHED, ScaleLikelihood, of_each_cell, to_each_cell
-from models.integer import IntegerConv2d, set_exact
+from codec.entropy.constants import SCALE_LEVELS, STEPS
 
 SMALL = Architecture(
     latents=32,
@@ -61,14 +61,14 @@ def test_the_proof_fails_loudly_where_the_bound_does_not_hold(monkeypatch):
 
 def test_the_steps_cover_every_latent_once():
     x = torch.randn(2, 32, 4, 6)
-    steps = [of_each_cell(x.chunk(STEPS, dim=1), step) for step in range(STEPS)]
+    steps = [gather_step(x.chunk(STEPS, dim=1), step) for step in range(STEPS)]
     assert all(found.shape == (2, 32, 2, 3) for found in steps)
-    assert torch.equal(sum(to_each_cell(found, x, step) for step, found in enumerate(steps)), x)
+    assert torch.equal(sum(scatter_step(found, x, step) for step, found in enumerate(steps)), x)
 
 
 def test_cells_at_the_end_of_odd_sizes_are_made_up_with_zeros():
     x = torch.randn(1, 32, 5, 7)
-    steps = torch.cat([of_each_cell(x.chunk(STEPS, dim=1), step) for step in range(STEPS)])
+    steps = torch.cat([gather_step(x.chunk(STEPS, dim=1), step) for step in range(STEPS)])
     assert steps.shape == (STEPS, 32, 3, 4)
     assert torch.equal(steps[steps != 0].sort()[0], x.flatten().sort()[0])
 

@@ -4,16 +4,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from codec_models.export.export import export
+from codec_models.export.gradient import gradient_of
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.training.model_file_weights import architecture_of, load_model_weights
 from conftest import GOLDEN, made_picture
 from onnx import TensorProto, helper
 
 from codec import Codec
-from codec.engine import Engine
-from codec.model_file import GRADIENT, load_model, read_model
-from models.compression_model import CompressionModel
-from models.export import export
-from models.gradient import gradient_of
-from models.model_weights import architecture_of, load_model_weights
+from codec.container.nicm import GRADIENT
+from codec.networks.engine import Engine
+from codec.networks.model import load_model, read_model
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def test_it_is_the_gradient_that_torch_finds(exported, size, share, optimize):
 
 
 def test_it_adds_little_to_a_model_file_and_old_files_are_without(exported):
-    assert len(exported.graphs[GRADIENT]) < 40_000
-    assert GRADIENT not in load_model(GOLDEN / "tiny.nicm").graphs
+    assert len(exported.file.graphs[GRADIENT]) < 40_000
+    assert GRADIENT not in load_model(GOLDEN / "tiny.nicm").file.graphs
 
 
 def test_tiles_of_a_large_picture_are_refined_each_on_its_own(exported):

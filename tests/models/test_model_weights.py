@@ -3,27 +3,27 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from codec_models.export.export import export, trained_model
+from codec_models.export.frequency_tables import frequency_tables
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.integer import set_exact
+from codec_models.networks.layers import Block
+from codec_models.training.checkpoint import load_checkpoint
+from codec_models.training.model_file_weights import load_model_weights, take_weights
+from codec_models.training.recipe import RECIPES, load_recipe, recipe_from_dict
+from codec_models.training.train import train
 from conftest import GOLDEN, made_picture
 from PIL import Image
 
-from codec.engine import Engine
-from codec.model_file import load_model, read_model
-from models.checkpoint import load_checkpoint
-from models.compression_model import CompressionModel
-from models.export import export, trained_model
-from models.integer import set_exact
-from models.layers import Block
-from models.model_weights import load_model_weights, take_weights
-from models.recipe import RECIPES, load_recipe, recipe_from_dict
-from models.symbol_tables import frequency_tables
-from models.train import train
+from codec.networks.engine import Engine
+from codec.networks.model import load_model, read_model
 
 
 def read_back(file):
     model = CompressionModel(recipe_from_dict(file.metadata["recipe"]).architecture)
     for block in model.modules():
         if isinstance(block, Block):
-            block.inward.fill_(3.0)  # another than the file's model had
+            block.input_scale.fill_(3.0)  # another than the file's model had
     load_model_weights(model, file)
     set_exact(model.eval(), True)
     return model
@@ -109,8 +109,10 @@ def test_a_model_file_that_does_not_fit_is_refused():
     other = CompressionModel(dataclasses.replace(recipe_from_dict(file.metadata["recipe"]).architecture, latents=32))
     with pytest.raises(ValueError, match="another architecture"):
         load_model_weights(other, file)
-    swapped = {**file.graphs, "hyper_analysis": file.graphs["synthesis"]}
-    damaged = [{**file.graphs, "context1": graph} for graph in (b"", b"\xff" * 99, file.graphs["context1"][:5000])]
+    swapped = {**file.file.graphs, "hyper_analysis": file.file.graphs["synthesis"]}
+    damaged = [
+        {**file.file.graphs, "context1": graph} for graph in (b"", b"\xff" * 99, file.file.graphs["context1"][:5000])
+    ]
     for graphs in (swapped, *damaged):
         with pytest.raises(ValueError, match="model file"):
             read_back(dataclasses.replace(file, graphs=graphs))

@@ -1,14 +1,13 @@
 import pytest
 import torch
+from codec_models.networks.architecture import Architecture
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.entropy import CONTEXT_MAX, companded
+from codec_models.networks.integer import clip_through
+from codec_models.networks.layers import Block
+from codec_models.training.optimizer import MovingAverage, average_rule, flushed_denormals, parameter_groups
+from codec_models.training.recipe import Recipe
 from torch.optim.swa_utils import AveragedModel
-
-from models.architecture import Architecture
-from models.compression_model import CompressionModel
-from models.entropy import CONTEXT_MAX, companded
-from models.integer import clip_through
-from models.layers import Block
-from models.optimize import MovingAverage, average_rule, flushed_denormals, parameter_groups
-from models.recipe import Recipe
 
 SMALL = Architecture(
     latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16, context_width=16, anchors=3
@@ -90,7 +89,7 @@ def test_a_block_starts_as_the_identity_and_sees_scaled_features():
     assert torch.equal(block(x, quality), x)
     torch.nn.init.normal_(block.project.weight)
     added = block(x, quality) - x
-    block.inward.fill_(2.0)
+    block.input_scale.fill_(2.0)
     doubled = block(x, quality) - x
     assert added.abs().max() > 0 and not torch.allclose(added, doubled)
 

@@ -7,22 +7,24 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
+from codec_models.export.export import export, latents_by_torch, trained_model
 from conftest import GOLDEN, made_picture
 from onnx.reference import ReferenceEvaluator
 
-from codec import Codec, format
-from codec.latents import decode_latents
-from codec.model_file import ENTROPY_GRAPHS, load_model, read_model
-from codec.tile_content import unpack
-from codec.tiles import cells_of
-from models.export import export, latents_by_torch, trained_model
+from codec import Codec
+from codec.container import nic
+from codec.container.nicm import ENTROPY_GRAPHS
+from codec.container.tile import unpack
+from codec.decode.latents import decode_latents
+from codec.geometry import cells_of
+from codec.networks.model import load_model, read_model
 
 EXPECTED = json.loads((GOLDEN / "latents.json").read_text())
 
 
 class ReferenceEngine:
     def __init__(self, model):
-        self.sessions = {n: ReferenceEvaluator(onnx.load_from_string(model.graphs[n])) for n in ENTROPY_GRAPHS}
+        self.sessions = {n: ReferenceEvaluator(onnx.load_from_string(model.file.graphs[n])) for n in ENTROPY_GRAPHS}
 
     def run(self, graph, **inputs):
         return self.sessions[graph].run(None, {k: np.asarray(v, np.float32) for k, v in inputs.items()})
@@ -56,9 +58,9 @@ def test_pictures_of_any_size_have_the_latents_that_torch_finds(size):
 
 @pytest.mark.parametrize("name", ["rgb", "grey", "best"])
 def test_golden_files_decode_to_the_same_latents_in_numpy(name, tiny):
-    reader = format.reader((GOLDEN / f"{name}.nic").read_bytes())
+    reader = nic.reader((GOLDEN / f"{name}.nic").read_bytes())
     header = reader.header
     content = unpack(reader.tile(0), header.alpha)
     shape = cells_of(header.height, header.width).shape
-    latents = decode_latents(ReferenceEngine(tiny), tiny, content, header.quality, *shape)
+    latents = decode_latents(ReferenceEngine(tiny), tiny, content, header.hundredths, *shape)
     assert hashlib.sha256(latents.astype("<i4").tobytes()).hexdigest() == EXPECTED[name]

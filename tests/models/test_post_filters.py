@@ -3,12 +3,14 @@
 import numpy as np
 import onnx
 import pytest
+from codec_models.export.post_filters import COUNT, post_filter_graph, principal_filters
 from onnx.reference import ReferenceEvaluator
 
-from codec.engine import Engine
-from codec.model_file import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
-from codec.post_filter import Evidence, fitted, statistics, taps_of, unpack
-from models.post_filters import COUNT, post_filter_graph, principal_filters
+from codec.container.nicm import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
+from codec.container.post_filter import unpack
+from codec.decode.post_filter import filter_inputs
+from codec.encode.post_filter import NormalEquations, filter_statistics, fit_post_filter
+from codec.networks.engine import Engine
 
 
 def smoothed(pixels, share):
@@ -24,7 +26,7 @@ def learned():
     seen = []
     for _ in range(120):
         pixels = rng.integers(0, 256, (3, 24, 24), np.uint8)
-        seen.append(statistics(pixels, smoothed(pixels, rng.uniform(0, 0.3))))
+        seen.append(filter_statistics(pixels, smoothed(pixels, rng.uniform(0, 0.3))))
     return principal_filters(seen)
 
 
@@ -37,8 +39,10 @@ def test_the_first_filters_undo_what_the_pictures_had_in_common(learned):
     pixels = np.random.default_rng(99).integers(0, 256, (3, 64, 64), np.uint8)
     x_hat = smoothed(pixels, 0.2)
     filters = learned * FILTER_UNIT
-    found = statistics(pixels, x_hat)
-    exponent, coordinates = unpack(fitted(Evidence.of(filters, statistics(pixels, x_hat)), 1e3), COUNT)
+    found = filter_statistics(pixels, x_hat)
+    exponent, coordinates = unpack(
+        fit_post_filter(NormalEquations.of(filters, filter_statistics(pixels, x_hat)), 1e3), COUNT
+    )
     weights = np.tensordot(coordinates * 2.0**-exponent, filters, axes=1)
     quadratic = np.einsum("cm,mn,cn->", weights, found.gram, weights)
     assert found.error - 2 * np.sum(weights * found.match.T) + quadratic < 0.3 * found.error
@@ -48,15 +52,15 @@ def test_the_first_filters_undo_what_the_pictures_had_in_common(learned):
 def test_pictures_that_are_met_exactly_are_left_out():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (120, 3, 24, 24), np.uint8)
-    seen = [statistics(x, smoothed(x, 0.2)) for x in pixels]
-    exact = statistics(pixels[0], pixels[0] / np.float32(255))
+    seen = [filter_statistics(x, smoothed(x, 0.2)) for x in pixels]
+    exact = filter_statistics(pixels[0], pixels[0] / np.float32(255))
     assert np.array_equal(principal_filters([*seen, exact]), principal_filters(seen))
 
 
 def test_the_graph_gives_the_same_in_an_implementation_in_numpy(filtered):
     graph = post_filter_graph()
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
-    taps = taps_of(filtered.model.post_filters[0] / 50)._asdict()
+    taps = filter_inputs(filtered.model.post_filters[0] / 50)._asdict()
     inputs = {"x_hat": np.random.default_rng(0).normal(0.5, 0.5, (1, 3, 6, 9)).astype(np.float32), **taps}
     (expected,) = ReferenceEvaluator(onnx.load_from_string(graph)).run(None, inputs)
     engine = Engine(filtered.model, threads=1)

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
-from models import quantize
-from models.vector_quantize import VectorQuantizer
+from codec_models.quantization import scalar as quantize
+from codec_models.quantization.vector import VectorQuantizer
 
 
 @pytest.mark.parametrize("function", [quantize.ste_round, quantize.quantize_sign, quantize.quantize_ternary])

@@ -5,19 +5,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from codec_models.export.export import export, trained_model
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.integer import set_exact
+from codec_models.networks.layers import Block
+from codec_models.training.checkpoint import load_checkpoint
+from codec_models.training.klt_init import init_from_principal_components
+from codec_models.training.prune import pruned
+from codec_models.training.recipe import RECIPES, load_recipe
+from codec_models.training.trainer import Trainer
 from conftest import made_picture
 
 from codec import Codec
-from codec.model_file import load_model
-from models.checkpoint import load_checkpoint
-from models.compression_model import CompressionModel
-from models.export import export, trained_model
-from models.integer import set_exact
-from models.layers import Block
-from models.recipe import RECIPES, load_recipe
-from models.slim import slimmed
-from models.start import start_from_principal_components
-from models.trainer import Trainer
+from codec.networks.model import load_model
 
 TINY = load_recipe(RECIPES / "tiny.toml")
 PICTURES = [torch.from_numpy(made_picture(160, 130, seed)).permute(2, 0, 1) for seed in range(3)]
@@ -30,8 +30,8 @@ def narrower(recipe, **sizes):
 @pytest.fixture(autouse=True)
 def few_crops(monkeypatch):
     """Small pictures and networks are known after a few."""
-    monkeypatch.setattr("models.slim.CROPS", 30)
-    monkeypatch.setattr("models.symbol_tables.COUNTED_CROPS", 4)
+    monkeypatch.setattr("codec_models.training.prune.CROPS", 30)
+    monkeypatch.setattr("codec_models.export.frequency_tables.COUNTED_CROPS", 4)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def larger():
     """A model of two blocks at each scale that do something."""
     torch.manual_seed(5)
     model = CompressionModel(narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2).architecture)
-    start_from_principal_components(model, TINY, PICTURES)
+    init_from_principal_components(model, TINY, PICTURES)
     with torch.no_grad():
         for block in (*model.g_s.blocks8, *model.g_s.blocks16):
             for end in (block.project, block.contract):
@@ -64,7 +64,7 @@ def test_channels_that_nothing_comes_of_are_the_ones_left_out(larger):
                     getattr(block, end).weight[:, dead] = 0
                     expected_kept[f"{name}.{end}"] = sorted(set(range(16)) - set(dead.tolist()))
     to = narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2, synthesis_hidden8=10, synthesis_hidden16=10)
-    model = slimmed(larger, to.architecture, TINY, PICTURES)
+    model = pruned(larger, to.architecture, TINY, PICTURES)
     assert model.architecture == to.architecture
     torch.testing.assert_close(synthesised(model), synthesised(larger), atol=2e-3, rtol=0)
     for name, kept in expected_kept.items():
@@ -75,7 +75,7 @@ def test_channels_that_nothing_comes_of_are_the_ones_left_out(larger):
 
 def test_what_is_left_makes_up_for_what_is_not(larger):
     to = narrower(TINY, synthesis_blocks16=1, synthesis_blocks8=2, synthesis_hidden8=8, synthesis_hidden16=12)
-    model = slimmed(larger, to.architecture, TINY, PICTURES)
+    model = pruned(larger, to.architecture, TINY, PICTURES)
     cut = CompressionModel(model.architecture)
     state = {name: value for name, value in larger.state_dict().items() if name in cut.state_dict()}
     of = {name: value.shape for name, value in cut.state_dict().items()}
@@ -87,12 +87,12 @@ def test_what_is_left_makes_up_for_what_is_not(larger):
 
 def test_a_model_that_is_small_enough_stays_as_it_is(larger):
     more = narrower(TINY, synthesis_blocks8=3, synthesis_blocks16=2, context_blocks=2)
-    assert slimmed(larger, more.architecture, TINY, PICTURES) is larger
+    assert pruned(larger, more.architecture, TINY, PICTURES) is larger
 
 
 def test_a_synthesis_that_is_small_enough_stays_as_it_is(larger):
     to = narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2, context_blocks=0)
-    model = slimmed(larger, to.architecture, TINY, PICTURES)
+    model = pruned(larger, to.architecture, TINY, PICTURES)
     assert model.architecture.context_blocks == 0
     for name, value in larger.g_s.state_dict().items():
         assert torch.equal(model.g_s.state_dict()[name], value)
@@ -131,4 +131,4 @@ def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis
 
 def test_a_smaller_model_that_differs_in_more_is_not_made(larger):
     to = narrower(TINY, synthesis_blocks8=1, synthesis_blocks16=2, synthesis_hidden8=8, latents=32)
-    assert slimmed(larger, to.architecture, TINY, PICTURES) is larger
+    assert pruned(larger, to.architecture, TINY, PICTURES) is larger

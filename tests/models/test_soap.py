@@ -1,8 +1,7 @@
 import copy
 
 import torch
-
-from models.soap import Soap
+from codec_models.training.soap import Soap
 
 
 def valley(optimizer_class, steps=400):

@@ -4,18 +4,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from codec_models.export.export import export, trained_model
+from codec_models.export.post_filters import COUNT
+from codec_models.training.checkpoint import load_checkpoint, save_checkpoint
+from codec_models.training.data import load_folder
+from codec_models.training.recipe import RECIPES, load_recipe, recipe_from_dict
+from codec_models.training.train import train
+from codec_models.training.trainer import Trainer
 from conftest import made_picture
 from PIL import Image
 
 from codec import Codec
-from codec.model_file import GRADIENT, read_model
-from models.checkpoint import load_checkpoint, save_checkpoint
-from models.data import load_folder
-from models.export import export, trained_model
-from models.post_filters import COUNT
-from models.recipe import RECIPES, load_recipe, recipe_from_dict
-from models.train import train
-from models.trainer import Trainer
+from codec.container.nicm import GRADIENT
+from codec.networks.model import read_model
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +74,7 @@ def test_training_starts_from_another(run_folder, tmp_path):
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_blocks_train_in_the_fast_precision_and_gains_in_full(precision, run_folder, monkeypatch):
-    monkeypatch.setattr("models.trainer.fast_precision", lambda _device: precision)
+    monkeypatch.setattr("codec_models.training.trainer.fast_precision", lambda _device: precision)
     trainer = Trainer(load_recipe(RECIPES / "tiny.toml"), load_folder(run_folder[0])[0], "cpu", None, None)
     seen = {}
     for name in ("g_a.blocks8.0.depthwise", "g_s.blocks16.0.depthwise", "gain", "g_s.tail", "h_s.split"):
@@ -100,7 +101,7 @@ def test_vector_quantised_models_have_a_bitstream(mode, run_folder, tmp_path):
     recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), quantization=mode)
     train(data, tmp_path, recipe, device="cpu")
     codec = Codec(read_model(export(tmp_path / "checkpoint.pt", "vq")), threads=1)
-    assert GRADIENT not in codec.model.graphs  # refining moves integers
+    assert GRADIENT not in codec.model.file.graphs  # simulation moves integers
     pixels = made_picture(192, 128)
     encoded, latents = codec.encode_with_latents(pixels, 30, fallback=False)
     assert np.array_equal(codec.decode_latents(encoded)[1], latents)
@@ -168,7 +169,7 @@ def test_a_wrong_architecture_is_refused(values):
 
 
 def test_memory_that_is_not_there_is_one_error(run_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("models.trainer.random_batch", lambda *_: torch.empty(1 << 60))
+    monkeypatch.setattr("codec_models.training.trainer.random_batch", lambda *_: torch.empty(1 << 60))
     with pytest.raises(MemoryError, match="not enough memory"):
         train(run_folder[0], tmp_path, load_recipe(RECIPES / "tiny.toml"), device="cpu")
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.codebook import Codebook, block_of, vector_classes, vectors_of
+from codec.entropy.codebook import Codebook, from_vectors, to_vectors, vector_classes
+from codec.entropy.constants import SCALE_LEVELS, VECTOR_CLASSES
+from codec.entropy.range_coder import RangeDecoder, RangeEncoder, table_from_probabilities
 from codec.errors import FormatError
-from codec.range_coder import Decoder, Encoder, table_from_probabilities
-from codec.tables import SCALE_LEVELS, VECTOR_CLASSES
 
 WORDS, LENGTH = 6, 4
 
@@ -25,9 +25,9 @@ def made(**changes):
 @given(st.integers(1, 3), st.integers(0, 5), st.integers(0, 5), st.integers(0, 2**31))
 def test_vectors_come_back_as_blocks(groups, height, width, seed):
     block = np.random.default_rng(seed).normal(size=(groups * LENGTH, height, width))
-    vectors = vectors_of(block, LENGTH)
+    vectors = to_vectors(block, LENGTH)
     assert vectors.shape == (groups * height * width, LENGTH)
-    assert np.array_equal(block_of(vectors, block.shape), block)
+    assert np.array_equal(from_vectors(vectors, block.shape), block)
     if vectors.size:
         assert np.array_equal(vectors[0], block[:LENGTH, 0, 0])
 
@@ -38,9 +38,9 @@ def test_decoding_gives_the_codewords_that_were_chosen(count, seed):
     book = Codebook.from_json(made())
     residuals = rng.normal(0, 40, (count, LENGTH)).astype(np.float32)
     indices = rng.integers(0, SCALE_LEVELS, (count, LENGTH))
-    encoder = Encoder()
+    encoder = RangeEncoder()
     chosen = book.encode(encoder, residuals, indices)
-    decoder = Decoder(encoder.finish())
+    decoder = RangeDecoder(encoder.finish())
     assert np.array_equal(book.decode(decoder, indices), chosen)
     decoder.finish()
 
@@ -49,7 +49,7 @@ def test_the_nearest_codeword_is_chosen_where_bits_weigh_nothing():
     book = Codebook.from_json(made(rate_weight=0))
     x = np.random.default_rng(1).normal(0, 40, (500, LENGTH)).astype(np.float32)
     x[0] = np.nan  # a broken analysis still gives a file
-    found = book.encode(Encoder(), x, np.zeros((500, LENGTH), np.int64))
+    found = book.encode(RangeEncoder(), x, np.zeros((500, LENGTH), np.int64))
     distances = ((np.nan_to_num(x)[:, None] - book.codewords) ** 2).sum(2)
     assert np.array_equal(found, book.codewords[distances.argmin(1)])
 
@@ -79,8 +79,8 @@ def test_a_codebook_that_does_not_fit_is_refused(changes):
 
 def test_an_index_beyond_the_codebook_is_refused():
     book = Codebook.from_json(made())
-    encoder = Encoder()
+    encoder = RangeEncoder()
     radius = book.tables[0].radius
     encoder.encode(np.array([radius], np.int32), np.zeros(1, np.int64), book.tables)
     with pytest.raises(FormatError, match="codeword"):
-        book.decode(Decoder(encoder.finish()), np.zeros((1, LENGTH), np.int64))
+        book.decode(RangeDecoder(encoder.finish()), np.zeros((1, LENGTH), np.int64))

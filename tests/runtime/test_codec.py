@@ -9,10 +9,12 @@ from conftest import made_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec import Codec, CodecError, FormatError, format, model_file
-from codec.engine import Engine
+from codec import Codec, CodecError, FormatError
+from codec.container import nic
 from codec.metrics import psnr
-from codec.model_file import read_model
+from codec.networks import model as model_file
+from codec.networks.engine import Engine
+from codec.networks.model import read_model
 
 
 @settings(max_examples=25, deadline=None)
@@ -68,8 +70,8 @@ def test_any_damage_is_a_codec_error(tiny):
 
 
 def test_a_file_of_another_model_names_the_id(tiny, tiny_model_path):
-    found = format.reader(tiny.encode(made_picture(40, 40)))
-    other = format.write(dataclasses.replace(found.header, model_id=b"\x00" * 8), [found.tile(0)])
+    found = nic.reader(tiny.encode(made_picture(40, 40)))
+    other = nic.write(dataclasses.replace(found.header, model_id=b"\x00" * 8), [found.tile(0)])
     with pytest.raises(CodecError, match="0000000000000000"):
         tiny.decode(other)
     with pytest.raises(CodecError, match="0000000000000000"):

@@ -9,7 +9,7 @@ from conftest import GOLDEN, golden_model, made_picture
 
 from benchmarks.fuzz import damaged, decode_anything, forged, forged_model, use_any_model
 from codec import Codec, FormatError
-from codec.model_file import load_model
+from codec.networks.model import load_model
 
 
 @pytest.mark.parametrize("mutate", [damaged, forged])
@@ -32,12 +32,12 @@ def test_forged_models_work_or_give_one_error(name):
 def test_a_model_whose_analysis_gives_anything_still_writes_files(factor):
     onnx = pytest.importorskip("onnx", reason="needs the extra train")
     file = load_model(golden_model("filtered"))
-    analysis = onnx.load_from_string(file.graphs["analysis"])
+    analysis = onnx.load_from_string(file.file.graphs["analysis"])
     for weights in analysis.graph.initializer:
         if weights.name.startswith("g_a.head"):
             values = onnx.numpy_helper.to_array(weights) * np.float32(factor)
             weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
-    graphs = {**file.graphs, "analysis": analysis.SerializeToString()}
+    graphs = {**file.file.graphs, "analysis": analysis.SerializeToString()}
     codec = Codec(dataclasses.replace(file, graphs=graphs), threads=1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -65,12 +65,13 @@ def test_every_truncation_and_every_flipped_bit_of_a_small_file_is_noticed(tiny)
 def test_a_short_file_costs_little_memory(tiny_model_path):
     import tracemalloc
 
-    from codec import CodecError, format
+    from codec import CodecError
+    from codec.container import nic
 
     codec = Codec(str(tiny_model_path), threads=1)
     for exponent in range(5):
-        header = format.Header(codec.model.model_id, 1000, 1000, 5000, tile_exponent=exponent)
-        data = format.write(header, [b"\x00\x00abcd"] + [b""] * (header.tiles - 1))[:100]
+        header = nic.Header(codec.model.model_id, 1000, 1000, 5000, tile_exponent=exponent)
+        data = nic.write(header, [b"\x00\x00abcd"] + [b""] * (header.tiles - 1))[:100]
         tracemalloc.start()
         with pytest.raises(CodecError):
             codec.decode(data)

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from benchmarks.unseen import HEADER, PICTURES, best_webp, pixel_art
-from codec import format
-from codec.classical import decode_webp
+from codec.container import nic
+from codec.container.tile import ONE_COLOUR, WEBP, unpack
+from codec.decode.webp import decode_webp
 from codec.errors import FormatError
 from codec.metrics import psnr
-from codec.tile_content import ONE_COLOUR, WEBP, unpack
 
 SIDE = 160
 
@@ -41,10 +41,10 @@ def test_a_file_without_latents_is_decoded_without_loading_a_network(tiny, tiny_
 
 def test_drawings_are_stored_as_webp_unless_told_otherwise(tiny):
     data = tiny.encode(pixel_art(SIDE), 50)
-    assert unpack(format.reader(data).tile(0), False).method == WEBP
+    assert unpack(nic.reader(data).tile(0), False).method == WEBP
     assert np.array_equal(np.asarray(tiny.decode(data)), pixel_art(SIDE))
     plain = tiny.encode(pixel_art(SIDE), 50, fallback=False)
-    assert unpack(format.reader(plain).tile(0), False).method != WEBP
+    assert unpack(nic.reader(plain).tile(0), False).method != WEBP
 
 
 def test_a_stored_tile_of_another_size_or_kind_is_refused():
@@ -59,13 +59,13 @@ def test_a_stored_tile_of_another_size_or_kind_is_refused():
 
 @pytest.mark.parametrize("content", [b"\x03", bytes([ONE_COLOUR]) + b"\1\2", b"\xff123"])
 def test_a_tile_of_an_unknown_method_or_length_is_refused(tiny, content):
-    header = format.Header(tiny.model.model_id, 10, 10, 5000)
+    header = nic.Header(tiny.model.model_id, 10, 10, 5000)
     with pytest.raises(FormatError):
-        tiny.decode(format.write(header, [content]))
+        tiny.decode(nic.write(header, [content]))
 
 
 @pytest.mark.parametrize("content", [b"\x00\x01", b"\x00\xff\xff\xff\xff", b"\x02\x03\x00\x00\x00abc123"])
 def test_damaged_alpha_is_refused(tiny, content):
-    header = format.Header(tiny.model.model_id, 10, 10, 5000, alpha=True)
+    header = nic.Header(tiny.model.model_id, 10, 10, 5000, alpha=True)
     with pytest.raises(FormatError):
-        tiny.decode(format.write(header, [content]))
+        tiny.decode(nic.write(header, [content]))

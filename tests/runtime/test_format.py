@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec.container.nic import CHUNKS, Header, reader, write
 from codec.errors import FormatError
-from codec.format import CHUNKS, Header, reader, write
 
 headers = st.builds(
     Header,

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from codec import Codec, format
-from codec.hidden_colours import without_hidden_colours
-from codec.pictures import Picture
-from codec.tile_content import LATENTS, ONE_COLOUR, unpack
+from codec import Codec
+from codec.container import nic
+from codec.container.tile import LATENTS, ONE_COLOUR, unpack
+from codec.pictures.planes import Picture
+from codec.pictures.transparent import fill_transparent
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 sides = st.integers(1, 9)
@@ -24,7 +25,7 @@ sides = st.integers(1, 9)
 def test_what_can_be_seen_stays_and_the_rest_lies_between(rgba):
     rgba[..., 3] &= 0x81  # many zeros
     pixels, alpha = rgba[..., :3].copy(), rgba[..., 3].copy()
-    found = without_hidden_colours(Picture(pixels.copy(), alpha=alpha)).pixels
+    found = fill_transparent(Picture(pixels.copy(), alpha=alpha)).pixels
     visible = alpha > 0
     assert found.shape == pixels.shape and found.dtype == np.uint8
     assert np.array_equal(found[visible], pixels[visible])
@@ -50,7 +51,7 @@ def test_a_cut_out_costs_less_than_with_one_colour_around_it(photograph):
     one_colour = photograph.copy()
     one_colour[~visible] = photograph[visible].mean(axis=0).round()
     codec = Codec(threads=1)
-    filled = without_hidden_colours(Picture(photograph, alpha=alpha)).pixels
+    filled = fill_transparent(Picture(photograph, alpha=alpha)).pixels
     assert len(codec.encode(filled)) < 0.97 * len(codec.encode(one_colour))
     decoded = np.asarray(codec.decode(codec.encode(image)))
     assert np.array_equal(decoded[..., 3], alpha)
@@ -63,6 +64,6 @@ def test_a_tile_that_is_hidden_is_one_colour(tiny):
     alpha[100:200, 100:200] = 255
     image = Image.fromarray(made_picture(2060, 1100))
     image.putalpha(Image.fromarray(alpha))
-    reader = format.reader(tiny.encode(image, fallback=False))
+    reader = nic.reader(tiny.encode(image, fallback=False))
     methods = [unpack(reader.tile(index), True).method for index in range(reader.header.tiles)]
     assert methods == [LATENTS] + [ONE_COLOUR] * (len(methods) - 1)

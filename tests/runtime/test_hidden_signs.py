@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec import Codec
+from codec.container.nic import reader
+from codec.container.tile import unpack
+from codec.encode.hide_signs import StepSymbols
+from codec.entropy.constants import SCALE_LEVELS
+from codec.entropy.hidden_signs import HiddenSigns
+from codec.entropy.range_coder import VALUE_LIMIT, RangeDecoder, RangeEncoder
 from codec.errors import FormatError
-from codec.format import reader
-from codec.hidden_signs import HiddenSigns, Wanted
-from codec.range_coder import VALUE_LIMIT, Decoder, Encoder
-from codec.tables import SCALE_LEVELS
-from codec.tile_content import unpack
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +30,10 @@ def step(seed, count, level, spread=6):
 
 def coded(model, indices, wanted):
     """Bytes with hidden signs, and the symbols that they hold."""
-    coder, symbols = Encoder(), np.rint(wanted).clip(1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
+    coder, symbols = RangeEncoder(), np.rint(wanted).clip(1 - VALUE_LIMIT, VALUE_LIMIT - 1).astype(np.int32)
     kept = symbols.copy()
     hidden = model.hidden_signs
-    tile = Wanted(symbols, symbols - wanted, indices, hidden.layout(indices))
+    tile = StepSymbols(symbols, symbols - wanted, indices, hidden.layout(indices))
     (found,) = hidden.moved([tile], model.bits_of)
     hidden.encode(coder, tile, found)
     assert np.array_equal(symbols, kept)
@@ -44,7 +45,7 @@ def test_decoding_gives_what_encoding_chose_which_is_next_to_what_was_wanted(fil
     model = filtered.model
     indices, wanted = step(seed, count, level)
     data, symbols, found = coded(model, indices, wanted * times)
-    decoder = Decoder(data)
+    decoder = RangeDecoder(data)
     assert np.array_equal(model.hidden_signs.decode(decoder, indices), found)
     decoder.finish()
     assert (np.abs(found - symbols) <= 1).all() and (np.abs(found) < VALUE_LIMIT).all()
@@ -54,7 +55,7 @@ def test_decoding_gives_what_encoding_chose_which_is_next_to_what_was_wanted(fil
 def test_hiding_saves_more_than_its_errors_cost(model, level):
     indices, wanted = step(1, 60_000, level)
     data, symbols, found = coded(model, indices, wanted)
-    plain = Encoder()
+    plain = RangeEncoder()
     plain.encode(symbols, indices, model.scale_tables)
     saved = 8 * (len(plain.finish()) - len(data))
     layout = model.hidden_signs.layout(indices)
@@ -110,14 +111,14 @@ def test_few_or_sure_symbols_hide_nothing(model):
         assert model.hidden_signs.layout(indices) is None
         data, symbols, found = coded(model, indices, np.zeros(len(indices)))
         assert np.array_equal(symbols, found)
-        assert np.array_equal(model.hidden_signs.decode(Decoder(data), indices), found)
+        assert np.array_equal(model.hidden_signs.decode(RangeDecoder(data), indices), found)
 
 
 @given(st.binary(max_size=300), st.integers(0, 2**32))
 def test_any_bytes_decode_or_raise_a_format_error(filtered, data, seed):
     indices, _ = step(seed, 800, 20)
     try:
-        decoder = Decoder(data)
+        decoder = RangeDecoder(data)
         found = filtered.model.hidden_signs.decode(decoder, indices)
         decoder.finish()
     except FormatError:

@@ -6,8 +6,8 @@ from conftest import made_picture
 from PIL import Image, ImageCms
 
 from codec import CodecError, FormatError
-from codec.picture_files import open_picture, picture_file
-from codec.pictures import as_picture
+from codec.pictures.files import open_picture, picture_bytes
+from codec.pictures.planes import as_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
@@ -76,7 +76,7 @@ def test_profile_exif_and_xmp_come_back_byte_for_byte(tiny, kind):
     original = with_metadata(orientation=1)
     decoded = tiny.decode(tiny.encode(original))
     assert all(decoded.info[key] == original.info[key] for key in ("icc_profile", "exif", "xmp"))
-    again = open_picture(picture_file(decoded, kind))
+    again = open_picture(picture_bytes(decoded, kind))
     assert again.info["icc_profile"] == SRGB and again.info["xmp"] == XMP
     assert again.getexif()[0x010E] == "a description"
 
@@ -102,7 +102,7 @@ def test_metadata_that_a_format_does_not_take_is_left_out_and_told(kind, metadat
     image = Image.new("RGB", (20, 10))
     image.info.update(metadata)
     notes = []
-    again = open_picture(picture_file(image, kind, note=notes.append))
+    again = open_picture(picture_bytes(image, kind, note=notes.append))
     assert notes == ([f"without {lost}, which {kind} does not take"] if lost else [])
     for name in metadata.keys() - {lost, "exif"}:
         assert again.info[name] == metadata[name]
@@ -110,9 +110,9 @@ def test_metadata_that_a_format_does_not_take_is_left_out_and_told(kind, metadat
 
 def test_a_picture_that_a_format_cannot_hold_is_one_error():
     with pytest.raises(CodecError, match="WEBP"):
-        picture_file(Image.new("RGB", (17_000, 1)), "WEBP")
+        picture_bytes(Image.new("RGB", (17_000, 1)), "WEBP")
     with pytest.raises(CodecError, match="JPEG"):
-        picture_file(Image.new("RGBA", (10, 10)), "JPEG")
+        picture_bytes(Image.new("RGBA", (10, 10)), "JPEG")
 
 
 def test_exif_that_cannot_be_read_does_not_keep_a_picture_from_being_stripped():

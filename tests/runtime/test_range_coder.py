@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from codec.entropy.range_coder import RangeDecoder, RangeEncoder, Table, table_from_probabilities
 from codec.errors import FormatError
-from codec.range_coder import Decoder, Encoder, Table, table_from_probabilities
 
 TABLES = [table_from_probabilities(np.array([0.1] * (2 * r + 1) + [1e-5])) for r in (1, 2, 40)]
 
@@ -13,10 +13,10 @@ TABLES = [table_from_probabilities(np.array([0.1] * (2 * r + 1) + [1e-5])) for r
 def test_decoding_gives_back_what_was_encoded(pairs):
     values = np.array([v for v, _ in pairs], np.int32)
     indices = np.array([i for _, i in pairs], np.int64)
-    encoder = Encoder()
+    encoder = RangeEncoder()
     encoder.encode(values, indices, TABLES)
     encoder.encode(values[::-1], indices[::-1], TABLES)
-    decoder = Decoder(encoder.finish())
+    decoder = RangeDecoder(encoder.finish())
     assert np.array_equal(decoder.decode(indices, TABLES), values)
     assert np.array_equal(decoder.decode(indices[::-1], TABLES), values[::-1])
     decoder.finish()
@@ -25,7 +25,7 @@ def test_decoding_gives_back_what_was_encoded(pairs):
 def test_the_stream_is_within_half_a_percent_of_the_ideal_length():
     rng = np.random.default_rng(1)
     values = rng.integers(-40, 41, 20000).astype(np.int32)
-    encoder = Encoder()
+    encoder = RangeEncoder()
     encoder.encode(values, np.full(values.size, 2), TABLES)
     assert len(encoder.finish()) * 8 <= TABLES[2].code_lengths(values).sum() * 1.005
 
@@ -33,7 +33,7 @@ def test_the_stream_is_within_half_a_percent_of_the_ideal_length():
 @given(st.binary(max_size=60))
 def test_any_bytes_decode_or_raise_a_format_error(data):
     try:
-        decoder = Decoder(data)
+        decoder = RangeDecoder(data)
         found = decoder.decode(np.arange(50) % 3, TABLES)
         decoder.finish()
     except FormatError:

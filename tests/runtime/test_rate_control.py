@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from benchmarks.unseen import pixel_art
 from codec import FormatError, LimitError
+from codec.encode.rate_control import fit_bytes, fit_psnr
 from codec.metrics import psnr
-from codec.rate_control import fit_bytes, fit_psnr
 
 
 @given(st.floats(6, 12), st.floats(1, 4), st.floats(0.5, 2), st.floats(0.02, 0.98))

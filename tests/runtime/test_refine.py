@@ -8,14 +8,17 @@ import pytest
 from conftest import made_picture
 from PIL import Image
 
-from codec import Codec, encoder
+from codec import Codec
+from codec.container import nicm
+from codec.container.nic import reader
+from codec.container.nicm import GRADIENT
+from codec.encode import encoder
+from codec.encode.rdoq import CURVATURE, curvature_ratio
+from codec.encode.refine import ITERATIONS, Refiner
+from codec.entropy.constants import STEPS
 from codec.errors import CodecError, FormatError
-from codec.format import reader
 from codec.metrics import psnr
-from codec.model_file import GRADIENT, load_model, read_model, write_model
-from codec.moves import CURVATURE, stiffness_of
-from codec.refine import EFFORTS, Refiner
-from codec.tables import STEPS
+from codec.networks.model import load_model, read_model
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 
@@ -35,7 +38,7 @@ def cost(codec, pixels, quality, effort):
     """Rate and distortion as the model weighs them, in bits a pixel, of a real file."""
     data = codec.encode(pixels, quality, fallback=False, effort=effort)
     mse = 10 ** (-psnr(pixels, np.asarray(codec.decode(data))) / 10)
-    return 8 * len(data) / pixels[..., 0].size + codec.model.error_weight(quality / 100) * mse
+    return 8 * len(data) / pixels[..., 0].size + codec.model.lambda_at(quality / 100) * mse
 
 
 def test_a_photograph_costs_less_with_every_effort(codec, photograph):
@@ -61,12 +64,12 @@ def test_slopes_show_no_more_curvature_than_there_is_and_all_of_a_single_directi
         largest = 2 * np.linalg.norm(jacobian, 2) ** 2  # of |jacobian @ latents + rest|^2, by the latents
         for rest in (rng.normal(size=48), jacobian @ rng.normal(size=8)):
             slope = 2 * jacobian.T @ rest
-            found = CURVATURE * stiffness_of(slope.reshape(8, 1, 1), np.square(rest).sum().reshape(1, 1))[0, 0]
+            found = CURVATURE * curvature_ratio(slope.reshape(8, 1, 1), np.square(rest).sum().reshape(1, 1))[0, 0]
             assert found <= max(CURVATURE, 1.000001 * largest)
     assert found > 0.2 * largest  # of an error that is the synthesis' own making
     single = np.outer(rest, rng.normal(size=8))
     slope = (2 * single.T @ rest).reshape(8, 1, 1)
-    found = CURVATURE * stiffness_of(slope, np.square(rest).sum().reshape(1, 1))[0, 0]
+    found = CURVATURE * curvature_ratio(slope, np.square(rest).sum().reshape(1, 1))[0, 0]
     assert found == pytest.approx(2 * np.linalg.norm(single, 2) ** 2)
 
 
@@ -127,14 +130,14 @@ def test_models_without_a_gradient_have_one_effort(tiny):
 
 @pytest.mark.parametrize("effort", [0, 10, -1])
 def test_other_efforts_are_refused(codec, photograph, effort):
-    assert effort not in EFFORTS
+    assert effort not in ITERATIONS
     with pytest.raises(FormatError, match="1 to 9"):
         codec.encode(photograph, 40, effort=effort)
 
 
 def with_changes(model, metadata=None, gradient=None):
-    graphs = {**model.graphs, GRADIENT: model.graphs[GRADIENT] if gradient is None else gradient}
-    changed = write_model({**model.metadata, **(metadata or {})}, graphs, json.loads(model.tables_json))
+    graphs = {**model.file.graphs, GRADIENT: model.file.graphs[GRADIENT] if gradient is None else gradient}
+    changed = nicm.write({**model.metadata, **(metadata or {})}, graphs, json.loads(model.file.tables_json))
     return Codec(read_model(changed), threads=1)
 
 

@@ -7,7 +7,9 @@ import pytest
 from conftest import made_picture
 from PIL import Image
 
-from codec import FormatError, LimitError, encoder, format
+from codec import FormatError, LimitError
+from codec.container import nic
+from codec.encode import encoder
 
 
 @pytest.fixture(scope="module")
@@ -30,11 +32,11 @@ def test_a_region_is_what_the_whole_picture_has_there(tiny, tiled, region):
 
 @pytest.mark.parametrize(("height", "side"), [(724, 1024), (725, 512), (5793, 512), (5794, 256)])
 def test_larger_pictures_have_smaller_tiles(tiny, height, side):
-    assert format.reader(tiny.encode(np.zeros((height, 724, 3), np.uint8))).header.tile_size == side
+    assert nic.reader(tiny.encode(np.zeros((height, 724, 3), np.uint8))).header.tile_size == side
 
 
 def test_a_region_reads_only_the_tiles_it_needs(tiny, tiled):
-    reader = format.reader(tiled[1])
+    reader = nic.reader(tiled[1])
     tiny._decoder(reader, (10, 10, 60, 60)).decode()
     assert reader.bytes_read < 0.2 * len(tiled[1])
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.tiles import Area, shared_threads
+from codec.geometry import Area, share_threads
 
 sides = st.integers(1, 64)
 blocks = st.lists(st.builds(lambda h, w: Area(0, 0, h, w), sides, sides), max_size=20)
@@ -12,7 +12,7 @@ blocks = st.lists(st.builds(lambda h, w: Area(0, 0, h, w), sides, sides), max_si
 
 @given(blocks, st.integers(1, 64))
 def test_no_more_threads_are_used_than_there_are(found, threads):
-    at_once, each = shared_threads(found, threads)
+    at_once, each = share_threads(found, threads)
     assert at_once >= 1 and each >= 1 and at_once * each <= threads
     assert at_once <= max(1, len(found))
 
@@ -28,4 +28,4 @@ def test_no_more_threads_are_used_than_there_are(found, threads):
     ],
 )
 def test_pictures_keep_threads_busy(width, height, threads, expected):
-    assert shared_threads(list(Area(0, 0, height, width).divided(64)), threads) == expected
+    assert share_threads(list(Area(0, 0, height, width).split(64)), threads) == expected

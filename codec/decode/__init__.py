@@ -1,0 +1,1 @@
+"""Files to pictures. Nothing of the encoder is imported here."""

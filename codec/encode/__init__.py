@@ -1,0 +1,1 @@
+"""Pictures to files; ``encoder`` is the walk through all steps."""

@@ -1,0 +1,102 @@
+"""Fills the page: a summary in words, the figures, and pictures at equal bytes."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from codec.api import Codec
+from codec.errors import LimitError
+from codec.evaluation.anchors import RIVALS, rival_decode, rival_encode
+from codec.metrics import psnr
+from codec.pictures.files import open_picture
+from codec.pictures.planes import as_picture
+
+TEMPLATE = Path(__file__).parent / "page.html"
+_LARGEST_SIDE = 1024
+"""Pictures are cut to this many pixels: the page holds them without loss."""
+
+
+class Side(NamedTuple):
+    """One side of a comparison."""
+
+    codec: str
+    bytes: int
+    psnr: float
+    source: str  # a data URL
+
+
+class Comparison(NamedTuple):
+    """A picture by another codec (left) and by this one (right) at equal bytes."""
+
+    name: str
+    left: Side
+    right: Side
+
+
+def _data_url(pixels: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "WEBP", lossless=True)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def compare(path: Path, codec: Codec, rival: str) -> Comparison | None:
+    """A picture by ``rival`` and by ``codec`` at equal bytes; None where no common size is found.
+
+    The rival is tried from its lowest quality upwards, because that is where one sees a difference.
+    """
+    pixels = as_picture(open_picture(path, first_frame=True)).pixels[:_LARGEST_SIDE, :_LARGEST_SIDE]
+    picture = Image.fromarray(pixels)
+    for quality in RIVALS[rival].qualities[1:]:
+        theirs = rival_encode(rival, picture, quality)
+        try:
+            ours = codec.encode_to_fit(picture, max_bytes=len(theirs))
+        except LimitError:
+            continue
+        sides = []
+        for name, data, decode in ((rival, theirs, rival_decode), ("nic", ours, codec.decode)):
+            decoded = np.asarray(decode(data).convert("RGB"))
+            sides.append(Side(name, len(data), psnr(pixels, decoded), _data_url(decoded)))
+        return Comparison(path.name, *sides)
+    return None
+
+
+def _summary(result: dict, anchor: str | None) -> str:
+    count = result["images"]
+    text = f"{count} picture{'s' * (count != 1)}, every byte of real files counted, PSNR over RGB. "
+    rates = result["bd_rates"]["psnr"]
+    against = []
+    for name in rates:
+        percent = rates[name].get("nic")
+        if name != "nic" and percent is not None:
+            against.append(f"{abs(percent):.0f} % {'fewer' if percent < 0 else 'more'} bits than {name}")
+    if against:
+        text += f"At equal PSNR, nic needs {', '.join(against)}. "
+    if anchor:
+        text += f"The table is against {anchor}; figures are Bjontegaard delta rates. "
+    for name in result["codecs"]:
+        if name in RIVALS and RIVALS[name].settings:
+            settings = ", ".join(f"{key}={value}" for key, value in RIVALS[name].settings.items())
+            text += f"Settings of {name}: {settings}. "
+    return text + "Times are of one thread, model loaded, several pictures at a time."
+
+
+def report(result: dict, anchor: str | None, comparisons: list[Comparison]) -> str:
+    """The page for what ``codec.evaluate.evaluate`` returned, with ``anchor`` as the table's reference."""
+    rates = result["bd_rates"]
+    base = anchor or "nic"
+    content = {
+        "summary": _summary(result, anchor),
+        "rates": [[name, rates["psnr"][base][name], rates["ms_ssim"][base][name]] for name in rates["psnr"]],
+        "curves": {**result["codecs"], **result["references"]},
+        "pictures": [{"name": c.name, "left": c.left._asdict(), "right": c.right._asdict()} for c in comparisons],
+    }
+    # "</script>" or "<!--" in a name must not end the element that holds the data.
+    data = json.dumps(content, ensure_ascii=False).replace("<", "\\u003c")
+    return TEMPLATE.read_text(encoding="utf-8").replace("__DATA__", data)

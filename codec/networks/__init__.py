@@ -1,0 +1,1 @@
+"""A loaded model: its graphs in ONNX Runtime, its tables, and the order in which its latents are coded."""

@@ -1,0 +1,1 @@
+"""Pictures in and out through Pillow: planes of 8 bits, metadata, and what lies under transparent pixels."""

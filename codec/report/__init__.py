@@ -1,5 +1,0 @@
-"""A report of an evaluation: one self-contained HTML page."""
-
-from codec.report.page import Comparison, compare, report
-
-__all__ = ["Comparison", "compare", "report"]
