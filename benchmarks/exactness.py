@@ -9,11 +9,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from codec.evaluation.bd_rate import bd_rate
 from codec_models.export.export import trained_model
 from codec_models.training.data import load_folder
 from codec_models.training.validate import validate
-
-from codec.evaluation.bd_rate import bd_rate
 
 
 def main() -> None:

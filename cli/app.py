@@ -9,6 +9,8 @@ import warnings
 from typing import Annotated
 
 import typer
+
+import codec
 from codec_cli.decode import decode
 from codec_cli.encode import encode
 from codec_cli.evaluate import evaluate
@@ -17,8 +19,6 @@ from codec_cli.info import info
 from codec_cli.models import models
 from codec_cli.session import session
 from codec_cli.train import train
-
-import codec
 
 # Plain help: to draw it with rich takes twice as long as all else.
 app = typer.Typer(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from codec_cli.session import for_each, load_codec, open_input, output_path, session, write_output
 
 DEFAULT_FORMAT = "png"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from codec_cli.session import for_each, load_codec, output_path, read_input, session, write_output
 
 

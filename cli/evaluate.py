@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from codec_cli.session import run_or_exit, session
 
 PICTURES_SHOWN = 4
@@ -67,7 +68,6 @@ def evaluate(
     """Measure bpp, PSNR, MS-SSIM and times.  Example: codec eval photos/ --against jpeg,webp"""
 
     def work() -> None:
-        from codec_cli.outputs import check_free, write_file
         from rich.console import Console
         from rich.progress import Progress
 
@@ -76,6 +76,7 @@ def evaluate(
         from codec.evaluation.evaluate import evaluate as measure
         from codec.evaluation.evaluate import read_reference
         from codec.networks.model import DEFAULT_MODEL
+        from codec_cli.outputs import check_free, write_file
 
         for path in filter(None, (json_file, report_file, csv_file)):
             check_free(path, overwrite)

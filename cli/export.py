@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from codec_cli.extras import require_train_extra
 from codec_cli.session import run_or_exit, session
 
@@ -21,10 +22,9 @@ def export(
 
     def work() -> None:
         require_train_extra()
+        from codec.errors import CodecError
         from codec_cli.outputs import check_free, write_file
         from codec_models.export.export import export as run
-
-        from codec.errors import CodecError
 
         check_free(output, overwrite)
         facts = json.loads(card.read_text(encoding="utf-8")) if card else {}

@@ -6,6 +6,7 @@ import json
 from typing import Annotated
 
 import typer
+
 from codec_cli.session import read_input, run_or_exit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import typer
+
 from codec_cli.session import run_or_exit
 
 COLUMNS = ("quality", "bpp", "psnr", "ms_ssim")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import typer
-from codec_cli.outputs import check_free, write_file
 
 from codec.errors import CodecError
+from codec_cli.outputs import check_free, write_file
 
 if TYPE_CHECKING:
     from codec.api import Codec

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from codec_cli.extras import require_train_extra
 from codec_cli.session import run_or_exit, session
 
@@ -30,9 +31,10 @@ def train(
         import dataclasses
 
         require_train_extra()
+        from rich.console import Console
+
         from codec_models.training.recipe import RECIPES, load_recipe
         from codec_models.training.train import train as run
-        from rich.console import Console
 
         chosen = load_recipe(recipe or RECIPES / "base.toml")
         if hours:

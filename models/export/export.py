@@ -9,6 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+
+from codec.api import Codec
+from codec.container import nic, nicm
+from codec.container.nicm import GRADIENT, POST_FILTER
+from codec.container.tile import unpack
+from codec.decode.latents import decode_latents
+from codec.geometry import cells_of
+from codec.networks.model import read_model
 from codec_models.export.frequency_tables import frequency_tables
 from codec_models.export.gradient import gradient_of
 from codec_models.export.half_weights import with_half_weights
@@ -19,15 +28,6 @@ from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.integer import IntegerConv2d, clipped, set_exact
 from codec_models.networks.layers import Float32Conv1x1
 from codec_models.training.checkpoint import load_checkpoint, restoring
-from torch import Tensor, nn
-
-from codec.api import Codec
-from codec.container import nic, nicm
-from codec.container.nicm import GRADIENT, POST_FILTER
-from codec.container.tile import unpack
-from codec.decode.latents import decode_latents
-from codec.geometry import cells_of
-from codec.networks.model import read_model
 
 
 class _ScaledAnalysis(nn.Module):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from codec_models.export.half_weights import weights_of
 from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from codec_models.training.model_file_weights import weights_of
 
 PREFIX = "gradient/"
 

@@ -11,9 +11,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from codec_models.training.model_file_weights import HALF_SUFFIX
+
 LEAST = 1024
 """Arrays of fewer weights stay as they are: there is nothing to save."""
-_SUFFIX = "/half"
 
 
 def with_half_weights(graph: bytes, may_round: Callable[[str], bool]) -> bytes:
@@ -28,18 +29,10 @@ def with_half_weights(graph: bytes, may_round: Callable[[str], bool]) -> bytes:
         with np.errstate(over="ignore"):
             halves = values.astype(np.float16)
         if np.array_equal(halves, values) or (may_round(weights.name) and np.isfinite(halves).all()):
-            half = weights.name + _SUFFIX
+            half = weights.name + HALF_SUFFIX
             casts.append(helper.make_node("Cast", [half], [weights.name], half, to=TensorProto.FLOAT))
             weights.CopyFrom(numpy_helper.from_array(halves, half))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     return model.SerializeToString()
-
-
-def weights_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """A graph's weights, float32 where it computes with float32, by the names that its operations know them by."""
-    values = {weights.name: numpy_helper.to_array(weights) for weights in graph.initializer}
-    for name in [name for name in values if name.endswith(_SUFFIX)]:
-        values[name.removesuffix(_SUFFIX)] = values.pop(name).astype(np.float32)
-    return values

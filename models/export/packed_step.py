@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from codec_models.networks.entropy import ContextStep, bounded
 from torch import Tensor, nn
 from torch.nn import functional
 
 from codec.entropy.constants import STEPS, step_phases
+from codec_models.networks.entropy import ContextStep, bounded
 
 
 class PackedStep(nn.Module):

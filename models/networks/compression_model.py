@@ -1,8 +1,10 @@
 """The whole model, as the figure draws it.
 
-x -> g_a -> y -> gain(q) -> y' -> quantise around mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
-                            |                    ^
-                           h_a -> z -> round -> h_s -> context steps -> mean, scale
+::
+
+    x -> g_a -> gain(q) -> y -> quantise around mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
+                           |                  ^
+                          h_a -> z -> round -> h_s -> context steps -> mean, scale
 """
 
 from __future__ import annotations
@@ -12,6 +14,10 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from codec.entropy.constants import HYPER_MAX, MEAN_SHIFT, STEPS
 from codec_models.networks.architecture import Architecture
 from codec_models.networks.entropy import (
     ContextStep,
@@ -25,31 +31,35 @@ from codec_models.networks.entropy import (
 from codec_models.networks.layers import QualityGain
 from codec_models.networks.transforms import Analysis, HyperAnalysis, Synthesis
 from codec_models.quantization import make_quantizer
-from codec_models.quantization.scalar import Quantized, ScalarQuantizer
+from codec_models.quantization.scalar import Quantized
 from codec_models.quantization.straight_through import ste_round
-from codec_models.training.encoder_simulation import EncoderSimulation, in_place
-from torch import Tensor, nn
-from torch.nn import functional
 
-from codec.entropy.constants import HYPER_MAX, MEAN_SHIFT, STEPS
+Quantize = Callable[[Tensor, Tensor, Tensor], Quantized]
+"""Takes latents, means and scale indices of a context step."""
 
-ROUNDING = ScalarQuantizer("ste")
-"""What coding does, in training as well."""
+
+class CodedLatents(NamedTuple):
+    """Latents after all context steps."""
+
+    y_hat: Tensor  # (B, M, h, w), in quantisation steps
+    coded: Tensor  # (B, STEPS * M, h/2, w/2): residuals, with noise in training, else rounded; or the bits of vectors
+    scale_index: Tensor  # as coded: 0 to SCALE_LEVELS - 1, whole numbers in exact arithmetic
+    loss: Tensor  # scalar: the quantizer's own (commitment)
 
 
 class Compressed(NamedTuple):
-    """What one pass through the model gives."""
+    """The result of one pass through the model."""
 
     x_hat: Tensor  # (B, 3, H, W), around [0, 1]
     bits: Tensor  # (B,): estimated bits of each picture, latents and hyper-latents
-    y_hat: Tensor  # (B, M, H/16, W/16), in quantisation steps
-    coded: Tensor  # (B, STEPS * M, h/2, w/2): residuals, with noise in training, else rounded; or the bits of vectors
-    scale_index: Tensor  # as coded: 0 to SCALE_LEVELS - 1, whole numbers in exact arithmetic
-    loss: Tensor  # scalar: what the quantizer adds (commitment)
+    latents: CodedLatents
 
 
 class CompressionModel(nn.Module):
-    """A variable-rate image compression model (Minnen et al. 2018 in outline; Cui et al. 2021 for the gains)."""
+    """A variable-rate image compression model (Minnen et al. 2018 in outline; Cui et al. 2021 for the gains).
+
+    Qualities are tensors (B,) in [0, 1], one for each picture.
+    """
 
     def __init__(self, architecture: Architecture, quantization: str = "mixed") -> None:
         super().__init__()
@@ -65,72 +75,61 @@ class CompressionModel(nn.Module):
         self.likelihood = ScaleLikelihood()
         self.quantizer = make_quantizer(quantization)
 
-    def forward(
-        self, x: Tensor, quality: Tensor, progress: float = 1.0, simulation: EncoderSimulation | None = None
-    ) -> Compressed:
-        """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64, at ``quality`` (B,) in [0, 1].
+    def forward(self, x: Tensor, unit_quality: Tensor, progress: float = 1.0) -> Compressed:
+        """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64.
 
-        ``progress`` in [0, 1] is how far training has come; ``simulation`` says how latents are refined, if they are.
+        ``progress`` in [0, 1] is how far training has come, which some quantizers follow.
         """
-        y = self.g_a(x, quality) * self.gain(quality)
+        y = self.analyse(x, unit_quality)
+        features, hyper_bits = self.code_hyper_latents(y, unit_quality)
+        latents = self.code_latents(y, features, partial(self.quantizer, progress=progress))
+        bits = hyper_bits + self.latent_bits(latents).sum((1, 2, 3))
+        return Compressed(self.synthesise(latents.y_hat, unit_quality), bits, latents)
+
+    def analyse(self, x: Tensor, unit_quality: Tensor) -> Tensor:
+        """Pictures to latents y (B, M, H/16, W/16), in quantisation steps."""
+        return self.g_a(x, unit_quality) * self.gain(unit_quality)
+
+    def synthesise(self, y_hat: Tensor, unit_quality: Tensor) -> Tensor:
+        """Decoded latents (B, M, h, w), in quantisation steps, to pictures (B, 3, 16h, 16w)."""
+        return self.g_s(y_hat * self.inverse_gain(unit_quality), unit_quality)
+
+    def code_hyper_latents(self, y: Tensor, unit_quality: Tensor) -> tuple[Tensor, Tensor]:
+        """The features of h_s, (B, STEPS * width, h, w), and the bits (B,) of the hyper-latents of ``y``."""
         z = self.h_a(y)
-        with torch.autocast(x.device.type, enabled=False):
-            y, z = y.float(), z.float()
-            features, hyper_bits = self.code_hyper_latents(z, quality)
-        quantize = partial(self.quantizer, progress=progress)
-        if simulation is not None:
-            y = y + self.moves(y, features, x, quality, simulation)
-            quantize = simulation.hiding(quantize, training=self.training)
-        with torch.autocast(x.device.type, enabled=False):
-            y_hat, coded, scale_index, loss = self.code_latents(y, features, quantize)
-            is_bits = self.quantizer.counts_bits
-            bits = coded if is_bits else -torch.log2(self.likelihood(coded, scale_index))
-            if simulation is not None:
-                bits = bits - simulation.saved(scale_index)
-            bits = hyper_bits + bits.sum((1, 2, 3))
-        x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
-        return Compressed(x_hat, bits, y_hat, coded, scale_index, loss)
+        with torch.autocast(y.device.type, enabled=False):
+            z = z.float()
+            _, likelihood = self.hyper_prior(z)
+            z_hat = ste_round(z).clamp(-HYPER_MAX, HYPER_MAX)
+            return self.h_s(z_hat, quality_level(unit_quality)), -torch.log2(likelihood).sum((1, 2, 3))
 
-    def code_hyper_latents(self, z: Tensor, quality: Tensor) -> tuple[Tensor, Tensor]:
-        """Round ``z``; give the features of h_s and the bits (B,)."""
-        _, likelihood = self.hyper_prior(z)
-        z_hat = ste_round(z).clamp(-HYPER_MAX, HYPER_MAX)
-        return self.h_s(z_hat, quality_level(quality)), -torch.log2(likelihood).sum((1, 2, 3))
+    def code_latents(self, y: Tensor, features: Tensor, quantize: Quantize) -> CodedLatents:
+        """Quantise ``y`` (B, M, h, w) context step by context step, in float32."""
+        with torch.autocast(y.device.type, enabled=False):
+            y = y.float()
+            y_hat = torch.zeros_like(y)
+            coded, scale_index, losses = [], [], []
+            for step, (network, part) in enumerate(zip(self.context_steps, features.chunk(STEPS, dim=1), strict=True)):
+                mean, step_scale_index = network(part, y_hat * 2.0**MEAN_SHIFT)
+                quantized = quantize(
+                    gather_step(y.chunk(STEPS, dim=1), step), mean * 2.0**-MEAN_SHIFT, step_scale_index
+                )
+                y_hat = y_hat + scatter_step(quantized.values, y, step)
+                coded.append(quantized.coded)
+                scale_index.append(step_scale_index)
+                losses.append(quantized.loss)
+            return CodedLatents(y_hat, torch.cat(coded, 1), torch.cat(scale_index, 1), torch.stack(losses).sum())
 
-    def moves(self, y: Tensor, features: Tensor, x: Tensor, quality: Tensor, simulation: EncoderSimulation) -> Tensor:
-        """What ``simulation`` adds to ``y``, by the slopes of what coding it gives."""
-        with torch.autocast(x.device.type, enabled=False):  # with gradients that nobody asks for: as compiled
-            coded = self.code_latents(y, features, ROUNDING)
-        y, y_hat, symbols, scale_index = (t.detach() for t in (y, *coded[:3]))
-        with torch.enable_grad():
-            y_hat.requires_grad_()
-            x_hat = self.g_s(y_hat * self.inverse_gain(quality), quality)
-            error = simulation.error(x_hat.float(), x)
-            (slope,) = torch.autograd.grad(error.sum(), y_hat)
-        with torch.no_grad():
-            return simulation.moves(y, y_hat, in_place(symbols, y), in_place(scale_index, y), slope, error)
+    def latent_bits(self, latents: CodedLatents) -> Tensor:
+        """Estimated bits of each of ``latents.coded``, of its shape."""
+        if self.quantizer.counts_bits:
+            return latents.coded
+        with torch.autocast(latents.coded.device.type, enabled=False):
+            return -torch.log2(self.likelihood(latents.coded, latents.scale_index))
 
-    def code_latents(
-        self, y: Tensor, features: Tensor, quantize: Callable[[Tensor, Tensor, Tensor], Quantized]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Quantise ``y`` step by step; give ``y_hat``, what is coded, scale indices, and the quantizer's loss."""
-        y_hat = torch.zeros_like(y)
-        coded, scale_index, losses = [], [], []
-        for step, (network, part) in enumerate(zip(self.context_steps, features.chunk(STEPS, dim=1), strict=True)):
-            mean, step_scale = network(part, y_hat * 2.0**MEAN_SHIFT)
-            wanted = gather_step(y.chunk(STEPS, dim=1), step)
-            quantized = quantize(wanted, mean * 2.0**-MEAN_SHIFT, step_scale)
-            y_hat = y_hat + scatter_step(quantized.values, y, step)
-            coded.append(quantized.coded)
-            scale_index.append(step_scale)
-            losses.append(quantized.loss)
-        return y_hat, torch.cat(coded, dim=1), torch.cat(scale_index, dim=1), torch.stack(losses).sum()
 
-    def rate_distortion(
-        self, x: Tensor, quality: Tensor, progress: float = 1.0, simulation: EncoderSimulation | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Bits per pixel (B,), mean squared error (B,) in units of a full range of 1, and the quantizer's loss."""
-        out = self(x, quality, progress, simulation)
-        bpp = out.bits / (x.shape[2] * x.shape[3])
-        mse = functional.mse_loss(out.x_hat.float(), x, reduction="none").mean((1, 2, 3))
-        return bpp, mse, out.loss
+def rate_distortion(compressed: Compressed, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Bits per pixel (B,), and mean squared error (B,) in units of a full range of 1."""
+    bpp = compressed.bits / (x.shape[2] * x.shape[3])
+    mse = functional.mse_loss(compressed.x_hat.float(), x, reduction="none").mean((1, 2, 3))
+    return bpp, mse

@@ -12,9 +12,6 @@ import math
 from collections.abc import Sequence
 
 import torch
-from codec_models.networks.architecture import Architecture
-from codec_models.networks.integer import IntegerConv2d, clip_through, clipped
-from codec_models.quantization.straight_through import straight_through
 from compressai.entropy_models import EntropyBottleneck
 from compressai.ops import LowerBound
 from torch import Tensor, nn
@@ -30,6 +27,9 @@ from codec.entropy.constants import (
     STEPS,
     step_phases,
 )
+from codec_models.networks.architecture import Architecture
+from codec_models.networks.integer import IntegerConv2d, clip_through, clipped
+from codec_models.quantization.straight_through import straight_through
 
 HIDDEN_SHIFT, HIDDEN_MAX = 6, 1023
 """Hidden activations are 0..1023 in units of 1/64."""

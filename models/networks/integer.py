@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 
 import torch
-from codec_models.quantization.straight_through import straight_through
 from torch import Tensor, nn
 from torch.nn import functional
+
+from codec_models.quantization.straight_through import straight_through
 
 EXACT_LIMIT = 2**24
 

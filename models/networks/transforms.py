@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
-from codec_models.networks.architecture import Architecture
-from codec_models.networks.layers import Block, Float32Conv1x1
 from torch import Tensor, nn
 from torch.nn import functional
+
+from codec_models.networks.architecture import Architecture
+from codec_models.networks.layers import Block, Float32Conv1x1
 
 
 class Analysis(nn.Module):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from codec_models.quantization.scalar import SCALAR_MODES, ScalarQuantizer
 from codec_models.quantization.vector import ResidualVectorQuantizer
-from torch import nn
 
 MODES = (*SCALAR_MODES, "vq", "vq_gumbel")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from codec_models.quantization.straight_through import soft_round, ste_round, uniform_noise_like
 from torch import Tensor, nn
+
+from codec_models.quantization.straight_through import soft_round, ste_round, uniform_noise_like
 
 SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from codec_models.quantization.scalar import Quantized
-from codec_models.quantization.straight_through import straight_through
 from torch import Tensor, nn
 from torch.nn import functional
 
 from codec.entropy.constants import MEAN_SHIFT, VECTOR_CLASS_LEVELS, VECTOR_CLASSES
+from codec_models.quantization.scalar import Quantized
+from codec_models.quantization.straight_through import straight_through
 
 
 class Assigned(NamedTuple):

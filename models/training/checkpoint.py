@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from codec_models.training.recipe import Recipe, recipe_from_dict
 from torch import Tensor
+
+from codec_models.training.recipe import Recipe, recipe_from_dict
 
 VERSION = 1
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
+
 from codec_models.networks.compression_model import Compressed, CompressionModel
 from codec_models.training.data import random_batch
-from codec_models.training.encoder_simulation import EncoderSimulation
-from torch import Tensor
+from codec_models.training.encoder_simulation import EncoderSimulation, simulate_encoder
 
 Refine = Callable[[Tensor], EncoderSimulation | None]
 """Says how the latents of pictures of these qualities (B,) are refined."""
@@ -33,4 +34,10 @@ def coded_crops(
     for _ in range(count):
         x = random_batch(pictures, 1, side, downscale, generator)
         quality = torch.rand(1, generator=generator).to(device)
-        yield x, quality, model(x.to(device), quality, simulation=refine(quality) if refine else None)
+        simulation = refine(quality) if refine else None
+        x_there = x.to(device)
+        yield (
+            x,
+            quality,
+            simulate_encoder(model, simulation, x_there, quality) if simulation else model(x_there, quality),
+        )

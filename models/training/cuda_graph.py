@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import torch
+from torch import Tensor, nn
+
 from codec_models.networks.entropy import ContextStep, ScaleLikelihood
 from codec_models.networks.layers import Block
-from torch import Tensor, nn
 
 WARM_UP = 3
 """Passes before the recording: libraries choose their kernels and take their memory in the first."""

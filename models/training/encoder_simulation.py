@@ -1,21 +1,20 @@
-"""What encoders make of latents at the default effort, as a training step sees it.
+"""What encoders do to latents at the default effort, simulated in a training step.
 
-There latents are moved by their slopes (``codec.moves``), and signs hide in the parities of symbols, some of which
-are one more or less for it (``codec.hidden_signs``). Networks that have seen such latents answer them better.
+Encoders change latents by RDOQ along the gradient of the synthesis (``codec.encode.rdoq``), and hide signs in the
+parities of symbols, some of which change by one for it (``codec.encode.hide_signs``). Networks that have been trained on
+such latents decode them better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
-from codec_models.networks.entropy import ScaleLikelihood, scatter_step
-from codec_models.quantization.scalar import Quantized
 from torch import Tensor
 from torch.nn import functional
 
-from codec.encode.hide_signs import CURVATURE as HIDDEN_CURVATURE
+from codec.encode.hide_signs import CURVATURE as HIDING_CURVATURE
 from codec.encode.hide_signs import RATE_WEIGHTS
 from codec.encode.rdoq import (
     AIM_CURVATURE,
@@ -30,116 +29,158 @@ from codec.entropy.constants import SCALE_LEVELS, STEPS
 from codec.entropy.hidden_signs import MIN_NONZERO_FREQUENCY
 from codec.entropy.range_coder import TOTAL
 from codec.geometry import CELL
+from codec_models.networks.compression_model import Compressed, CompressionModel, Quantize
+from codec_models.networks.entropy import ScaleLikelihood, scatter_step
+from codec_models.quantization.scalar import Quantized, ScalarQuantizer
 
-LARGEST = 255
-"""Bits are looked up of symbols up to this size; larger ones are taken to cost as much."""
-TEMPERATURES = (1.1, 0.048, 1.4, 2.15)
-"""Bits: of symbols that would cost c to move, hiding moves the share 1 / (1 + exp(c / t)), by measurement. t is the
-first at scale index 0 and rises by the second with each, but within the last two."""
+MAX_MAGNITUDE = 255
+"""Larger symbols are taken to cost as much as this."""
+HIDING_TEMPERATURES = (1.1, 0.048, 1.4, 2.15)
+"""In bits. Hiding changes a symbol that costs c with a probability of about 1 / (1 + exp(c / t)), as measured. t is the
+first at scale index 0 and rises by the second with each index, within the last two."""
 SIGNED_SHARE = 0.77
-"""Of the symbols that need not send a sign: others are zero, and have none. 0.72 to 0.81, from low to high rates."""
+"""Of the symbols whose signs are hidden, the share that has one: the others are zero. Measured: 0.72 at low rates to
+0.81 at high ones."""
+ROUNDING = ScalarQuantizer("ste")
+"""The quantisation of encoders, in training as well."""
 
 
 class EncoderSimulation(NamedTuple):
-    """How the latents of a batch are refined."""
+    """What simulating the encoder takes, for a batch."""
 
-    share: Tensor  # (B, 1, 1, 1): 1 for pictures that are, 0 for those that are not
+    is_refined: Tensor  # (B, 1, 1, 1): 1 for pictures that are refined, 0 for the others
     weight: Tensor  # (B, 1, 1, 1): lambda, in bits for each unit of squared error of a colour of a pixel
-    bits: Tensor  # (SCALE_LEVELS, LARGEST + 1): what magnitudes of symbols cost
-    capacities: Tensor  # (SCALE_LEVELS,): the bits of signs that a symbol carries, see ``codec.hidden_signs``
-    temperatures: Tensor  # (SCALE_LEVELS,): see ``TEMPERATURES``
+    bits: Tensor  # (SCALE_LEVELS, MAX_MAGNITUDE + 1): what magnitudes of symbols cost
+    capacities: Tensor  # (SCALE_LEVELS,): message bits that a symbol carries, see ``codec.entropy.hidden_signs``
+    temperatures: Tensor  # (SCALE_LEVELS,): see ``HIDING_TEMPERATURES``
 
     @classmethod
-    def drawn(cls, share: float, error_weight: Tensor, likelihood: ScaleLikelihood) -> EncoderSimulation:
-        """For a batch of which a ``share`` is refined.
+    def drawn(cls, share: float, lambda_: Tensor, likelihood: ScaleLikelihood) -> EncoderSimulation:
+        """For a batch of which a random ``share`` is refined.
 
         Args:
-            error_weight: (B,) bits for each unit of a pixel's mean squared error.
+            lambda_: (B,) bits per pixel for each unit of mean squared error, pixels in [0, 1].
             likelihood: says what symbols cost.
         """
-        drawn = torch.rand_like(error_weight) < share
-        like = {"device": error_weight.device, "dtype": torch.float32}
-        sizes = torch.arange(LARGEST + 1, **like).repeat(SCALE_LEVELS, 1)
-        scale_index = torch.arange(SCALE_LEVELS, **like).unsqueeze(1).expand_as(sizes).contiguous()
+        is_refined = torch.rand_like(lambda_) < share
+        options = {"device": lambda_.device, "dtype": torch.float32}
+        magnitudes = torch.arange(MAX_MAGNITUDE + 1, **options).repeat(SCALE_LEVELS, 1)
+        levels = torch.arange(SCALE_LEVELS, **options)
+        scale_index = levels.unsqueeze(1).expand_as(magnitudes).contiguous()
         with torch.no_grad():
-            bits = -torch.log2(likelihood.forward(sizes, scale_index))  # too little to compile for
-        chance = 1 - torch.exp2(-bits[:, 0])
-        capacities = torch.where(chance < MIN_NONZERO_FREQUENCY / TOTAL, 0, 7 * chance / (10 + 12 * chance))
-        start, rise, least, most = TEMPERATURES
-        temperatures = (start + rise * torch.arange(SCALE_LEVELS, **like)).clamp(least, most)
-        weight = error_weight.reshape(-1, 1, 1, 1) / 3
-        return cls(drawn.float().reshape(-1, 1, 1, 1), weight, bits, capacities, temperatures)
+            bits = -torch.log2(likelihood.forward(magnitudes, scale_index))  # too little work to compile for
+        nonzero = 1 - torch.exp2(-bits[:, 0])
+        capacities = torch.where(nonzero < MIN_NONZERO_FREQUENCY / TOTAL, 0, 7 * nonzero / (10 + 12 * nonzero))
+        start, rise, low, high = HIDING_TEMPERATURES
+        temperatures = (start + rise * levels).clamp(low, high)
+        weight = lambda_.reshape(-1, 1, 1, 1) / 3
+        return cls(is_refined.float().reshape(-1, 1, 1, 1), weight, bits, capacities, temperatures)
 
     def bits_of(self, symbols: Tensor, scale_index: Tensor) -> Tensor:
-        """Bits of ``symbols`` with as many scale indices, both whole numbers."""
-        return self.bits.take(scale_index.long() * (LARGEST + 1) + symbols.abs().clamp(max=LARGEST).long())
+        """Bits of ``symbols`` under scale indices of the same shape, both whole numbers."""
+        return self.bits.take(scale_index.long() * (MAX_MAGNITUDE + 1) + symbols.abs().clamp(max=MAX_MAGNITUDE).long())
 
-    def error(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """The weighted squared error of each cell, (B, 1, h, w), for pictures (B, 3, 16h, 16w)."""
+    def cell_error(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        """lambda * squared error of each cell in bits, (B, 1, h, w), for pictures (B, 3, 16h, 16w)."""
         squares = (self.weight * (x_hat - x).square()).sum(1, keepdim=True)
         return CELL**2 * functional.avg_pool2d(squares, CELL)
 
-    def moves(
-        self, y: Tensor, decoded: Tensor, symbols: Tensor, scale_index: Tensor, slope: Tensor, error: Tensor
+    def rdoq_change(
+        self, y: Tensor, decoded: Tensor, symbols: Tensor, scale_index: Tensor, gradient: Tensor, error: Tensor
     ) -> Tensor:
-        """What is to be added to ``y`` (B, M, h, w): see ``codec.moves``, whose ``moved`` and ``aimed`` these are.
+        """What RDOQ adds to ``y`` (B, M, h, w): ``rdoq_step`` and ``pull_to_gradient`` of ``codec.encode.rdoq``.
 
         Args:
-            decoded, symbols, scale_index: what coding ``y`` gives.
-            slope: bits a step that the ``error`` (B, 1, h, w) of the cells rises.
+            decoded, symbols, scale_index: what coding ``y`` gives, each of its shape.
+            gradient: of ``error`` by ``decoded``, in bits per quantisation step.
+            error: (B, 1, h, w): see ``cell_error``.
         """
-        stiffness = (slope.square().sum(1, keepdim=True) / (2 * CURVATURE * error.clamp(min=1))).clamp(min=1)
-        curve = CURVATURE / (2 * SINGLE_STEP_SCALE) * stiffness
-        stay, up, down = (RATE_WEIGHT * self.bits_of(symbols + move, scale_index) for move in (0, 1, -1))
-        up, down = curve + slope + up - stay, curve - slope + down - stay
-        is_moved = (torch.minimum(up, down) < 0) & (torch.rand_like(up) < CHANGED_SHARE)
-        wanted = decoded + is_moved * _towards(up, down)
-        least_error = decoded - (slope / AIM_CURVATURE).clamp(-1, 1)
-        aims = torch.clamp(y + GRADIENT_SHARE * (least_error - y), wanted - CELL_MARGIN, wanted + CELL_MARGIN)
-        return self.share * (aims - y)
+        ratio = (gradient.square().sum(1, keepdim=True) / (2 * CURVATURE * error.clamp(min=1))).clamp(min=1)
+        curvature = CURVATURE / (2 * SINGLE_STEP_SCALE) * ratio
+        current, up, down = (RATE_WEIGHT * self.bits_of(symbols + change, scale_index) for change in (0, 1, -1))
+        up, down = curvature + gradient + up - current, curvature - gradient + down - current
+        is_changed = (torch.minimum(up, down) < 0) & (torch.rand_like(up) < CHANGED_SHARE)
+        target = decoded + is_changed * _cheaper(up, down)
+        least_error = decoded - (gradient / AIM_CURVATURE).clamp(-1, 1)
+        pulled = y + GRADIENT_SHARE * (least_error - y)
+        return self.is_refined * (torch.clamp(pulled, target - CELL_MARGIN, target + CELL_MARGIN) - y)
 
-    def hiding(self, quantize: Callable[..., Quantized], *, training: bool) -> Callable[..., Quantized]:
-        """``quantize(y, mean, scale_index)``, followed by what hiding signs does to symbols.
+    def hide_signs(self, quantize: Quantize, *, training: bool) -> Quantize:
+        """``quantize``, followed by the changes of symbols that hiding signs makes.
 
-        In ``training`` the synthesis alone sees that: what rates are estimated on has noise already.
+        In ``training`` the synthesis alone gets them: the rate is estimated with noise anyway.
         """
 
         def quantize_and_hide(y: Tensor, mean: Tensor, scale_index: Tensor) -> Quantized:
-            found = quantize(y, mean, scale_index)
+            quantized = quantize(y, mean, scale_index)
             with torch.no_grad():
-                moves = self._hidden_moves(y - mean, scale_index.round())
-            coded = found.coded if training else found.coded + moves
-            return found._replace(values=found.values + moves, coded=coded)
+                change = self._hiding_change(y - mean, scale_index.round())
+            coded = quantized.coded if training else quantized.coded + change
+            return quantized._replace(values=quantized.values + change, coded=coded)
 
         return quantize_and_hide
 
-    def _hidden_moves(self, residual: Tensor, scale_index: Tensor) -> Tensor:
-        """By how much hiding signs moves the symbols of ``residual``: -1, 0 or 1."""
+    def _hiding_change(self, residual: Tensor, scale_index: Tensor) -> Tensor:
+        """The changes that hiding signs makes to the symbols of ``residual``: -1, 0 or 1."""
         symbols = residual.round()
-        slope = HIDDEN_CURVATURE * (symbols - residual)
-        of_zero, of_one, of_more = RATE_WEIGHTS.tolist()
-        weight = torch.where(symbols == 0, of_zero, torch.where(symbols.abs() == 1, of_one, of_more))
-        stay, up, down = (weight * self.bits_of(symbols + move, scale_index) for move in (0, 1, -1))
-        up, down = (HIDDEN_CURVATURE / 2 + rise for rise in (slope + up - stay, down - slope - stay))
+        gradient = HIDING_CURVATURE * (symbols - residual)
+        zero, one, larger = RATE_WEIGHTS.tolist()
+        weight = torch.where(symbols == 0, zero, torch.where(symbols.abs() == 1, one, larger))
+        current, up, down = (weight * self.bits_of(symbols + change, scale_index) for change in (0, 1, -1))
+        up, down = (HIDING_CURVATURE / 2 + cost for cost in (gradient + up - current, down - gradient - current))
         level = scale_index.long()
         cost = torch.minimum(up, down).clamp(min=0)
-        is_moved = torch.rand_like(cost) < torch.sigmoid(-cost / self.temperatures.take(level))
+        is_changed = torch.rand_like(cost) < torch.sigmoid(-cost / self.temperatures.take(level))
         is_carrier = self.capacities.take(level) > 0
-        return self.share * (is_moved & is_carrier) * _towards(up, down)
+        return self.is_refined * (is_changed & is_carrier) * _cheaper(up, down)
 
-    def saved(self, scale_index: Tensor) -> Tensor:
-        """The bits of signs that need not be sent for symbols of these scale indices, and their gradient."""
+    def saved_bits(self, scale_index: Tensor) -> Tensor:
+        """Bits of the signs that are not sent, for symbols of these scale indices, and their gradient."""
         level = scale_index.detach().round().long()
         saved = SIGNED_SHARE * self.capacities
-        rise = functional.pad((saved[2:] - saved[:-2]) / 2, (1, 1))
-        return self.share * (saved.take(level) + rise.take(level) * (scale_index - level))
+        slope = functional.pad((saved[2:] - saved[:-2]) / 2, (1, 1))
+        return self.is_refined * (saved.take(level) + slope.take(level) * (scale_index - level))
 
 
-def _towards(up: Tensor, down: Tensor) -> Tensor:
+def simulate_encoder(
+    model: CompressionModel, simulation: EncoderSimulation, x: Tensor, unit_quality: Tensor, progress: float = 1.0
+) -> Compressed:
+    """The forward pass of ``model`` with the latents that an encoder would code. Arguments as for the model."""
+    y = model.analyse(x, unit_quality)
+    features, hyper_bits = model.code_hyper_latents(y, unit_quality)
+    y = y.float()
+    y = y + _refinement(model, simulation, y, features, x, unit_quality)
+    quantize = simulation.hide_signs(partial(model.quantizer, progress=progress), training=model.training)
+    latents = model.code_latents(y, features, quantize)
+    bits = model.latent_bits(latents) - simulation.saved_bits(latents.scale_index)
+    return Compressed(model.synthesise(latents.y_hat, unit_quality), hyper_bits + bits.sum((1, 2, 3)), latents)
+
+
+def _refinement(
+    model: CompressionModel,
+    simulation: EncoderSimulation,
+    y: Tensor,
+    features: Tensor,
+    x: Tensor,
+    unit_quality: Tensor,
+) -> Tensor:
+    """What RDOQ adds to ``y``; a constant for the gradient of the training."""
+    coded = model.code_latents(y, features, ROUNDING)  # with gradients that nobody asks for: as compiled
+    y, y_hat, symbols, scale_index = (t.detach() for t in (y, coded.y_hat, coded.coded, coded.scale_index))
+    with torch.enable_grad():
+        y_hat.requires_grad_()
+        error = simulation.cell_error(model.synthesise(y_hat, unit_quality).float(), x)
+        (gradient,) = torch.autograd.grad(error.sum(), y_hat)
+    with torch.no_grad():
+        symbols, scale_index = (in_place(values, y) for values in (symbols, scale_index))
+        return simulation.rdoq_change(y, y_hat, symbols, scale_index, gradient, error)
+
+
+def _cheaper(up: Tensor, down: Tensor) -> Tensor:
     """1 where ``up`` costs less than ``down``, else -1."""
     return torch.where(up < down, 1.0, -1.0)
 
 
 def in_place(coded: Tensor, y: Tensor) -> Tensor:
-    """What is ``coded`` (B, STEPS * M, h/2, w/2) of latents ``y``, in their places: (B, M, h, w)."""
+    """Values (B, STEPS * M, h/2, w/2) of all context steps at the positions of their latents: (B, M, h, w)."""
     return sum(scatter_step(part, y, step) for step, part in enumerate(coded.chunk(STEPS, dim=1)))

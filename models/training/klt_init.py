@@ -11,14 +11,14 @@ import itertools
 import math
 
 import torch
-from codec_models.networks.compression_model import CompressionModel
-from codec_models.networks.entropy import LOG_SCALE_STEP, SCALE_SHIFT
-from codec_models.training.data import random_batch
-from codec_models.training.recipe import Recipe
 from torch import Tensor, nn
 from torch.nn import functional
 
 from codec.entropy.constants import SCALE_LEVELS, SCALE_MIN
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.entropy import LOG_SCALE_STEP, SCALE_SHIFT
+from codec_models.training.data import random_batch
+from codec_models.training.recipe import Recipe
 
 STEP_SQUARED_TIMES_LAMBDA = 26.0
 """step^2 = 26 / lambda, in 8-bit units: found by measurement for an orthonormal transform."""

@@ -13,22 +13,22 @@ from collections.abc import Iterator
 import numpy as np
 import onnx
 import torch
-from codec_models.export.frequency_tables import mixture_of_tables
-from codec_models.export.half_weights import weights_of
-from codec_models.export.packed_step import neighbours_of
-from codec_models.networks.architecture import BLOCK_COUNTS, Architecture
-from codec_models.networks.compression_model import CompressionModel
-from codec_models.networks.integer import IntegerConv2d
-from codec_models.networks.layers import BRANCH_SCALE
-from codec_models.training.recipe import recipe_from_dict
 from compressai.entropy_models import EntropyBottleneck
 from torch import Tensor
 
 from codec.container.nicm import GRAPHS
-from codec.entropy.constants import HYPER_MAX
+from codec.entropy.constants import HYPER_MAX, STEPS, step_phases
 from codec.entropy.range_coder import Table
 from codec.networks.model import Model
+from codec_models.networks.architecture import BLOCK_COUNTS, Architecture
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.integer import IntegerConv2d
+from codec_models.networks.layers import BRANCH_SCALE
+from codec_models.training.fit_mixture import mixture_of_tables
+from codec_models.training.recipe import recipe_from_dict
 
+HALF_SUFFIX = "/half"
+"""Behind the names of weights that a graph holds in half precision."""
 PRIOR_STEPS, PRIOR_RATE = 600, 0.02
 _BRANCH_ENDS = {"depthwise": "project", "expand": "contract"}
 """The convolution before the last of a branch of ``Block``, and that last one."""
@@ -154,3 +154,17 @@ def _fit_prior(prior: EntropyBottleneck, tables: list[Table]) -> None:
         optimizer.zero_grad()
         cost.backward()
         optimizer.step()
+
+
+def weights_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    """A graph's weights, float32 where it computes with float32, by the names that its operations know them by."""
+    values = {weights.name: numpy_helper.to_array(weights) for weights in graph.initializer}
+    for name in [name for name in values if name.endswith(HALF_SUFFIX)]:
+        values[name.removesuffix(HALF_SUFFIX)] = values.pop(name).astype(np.float32)
+    return values
+
+
+def neighbours_of(moved: Tensor, step: int) -> Tensor:
+    """The kernels (M, 1, 3, 3) that step number ``step`` holds as ``neighbours`` (M, 1, 5, 5)."""
+    parts = zip(moved.chunk(STEPS), step_phases(step), strict=True)
+    return torch.cat([part[:, :, 1 + row : 4 + row, 1 + column : 4 + column] for part, (row, column) in parts])

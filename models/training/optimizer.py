@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.layers import Float32Conv1x1
 from codec_models.training.recipe import Recipe
 from codec_models.training.soap import Soap
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 
 def parameter_groups(model: CompressionModel) -> list[dict]:

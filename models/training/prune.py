@@ -12,14 +12,15 @@ import dataclasses
 from typing import NamedTuple
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from codec_models.networks.architecture import BLOCK_COUNTS, HIDDEN_WIDTHS, Architecture
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.integer import set_exact
 from codec_models.networks.layers import BRANCH_SCALE, Block, branch_output
 from codec_models.training.coded_crops import coded_crops
 from codec_models.training.recipe import Recipe
-from torch import Tensor, nn
-from torch.nn import functional
 
 CROPS = 120
 RIDGE = 1e-4
@@ -61,7 +62,7 @@ def _fit_synthesis(model: CompressionModel, smaller: CompressionModel, recipe: R
     crops = []
     coded_ones = coded_crops(model, pictures, CROPS, recipe.crop, recipe.seed, downscale=recipe.downscale)
     for _, quality, coded in coded_ones:
-        head = model.g_s.head(coded.y_hat * model.inverse_gain(quality))
+        head = model.g_s.head(coded.latents.y_hat * model.inverse_gain(quality))
         weight = (recipe.lambda_at(float(quality)) / recipe.lambda_at(0.5)) ** 0.5  # as in training
         crops.append(Features(head, head, quality, weight))
     crops = _fit_blocks(model.g_s.blocks16, smaller.g_s.blocks16, crops)

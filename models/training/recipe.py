@@ -7,11 +7,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from codec.entropy.constants import lambda_at
 from codec_models.networks.architecture import Architecture
 from codec_models.quantization import MODES
 from codec_models.quantization.scalar import SCALAR_MODES
-
-from codec.entropy.constants import lambda_at
 
 if sys.version_info >= (3, 11):
     import tomllib

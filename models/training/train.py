@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
 from codec_models.training.checkpoint import load_checkpoint
 from codec_models.training.data import load_folder
 from codec_models.training.optimizer import flushed_denormals
 from codec_models.training.recipe import Recipe
 from codec_models.training.trainer import Trainer, check_device
 from codec_models.training.validate import validate
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 LOG_EVERY = 50
 SAVE_EVERY_SECONDS = 120

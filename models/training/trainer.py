@@ -9,23 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from codec_models.export.frequency_tables import count_symbols, mixture_weights
-from codec_models.export.post_filters import crop_statistics, principal_filters
-from codec_models.networks.compression_model import CompressionModel
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from codec.networks.model import load_model
+from codec_models.networks.compression_model import CompressionModel, rate_distortion
 from codec_models.networks.integer import set_exact
 from codec_models.training.checkpoint import load_checkpoint, restoring, save_checkpoint
 from codec_models.training.cuda_graph import CapturedGradients, compile_parts
 from codec_models.training.data import random_batch
-from codec_models.training.encoder_simulation import EncoderSimulation
+from codec_models.training.encoder_simulation import EncoderSimulation, simulate_encoder
+from codec_models.training.fit_mixture import count_symbols, mixture_weights
+from codec_models.training.fit_post_filters import crop_statistics, principal_filters
 from codec_models.training.klt_init import init_from_principal_components
 from codec_models.training.model_file_weights import architecture_of, load_model_weights, take_weights
 from codec_models.training.optimizer import make_average, make_optimizer, set_learning_rates
 from codec_models.training.prune import pruned
 from codec_models.training.recipe import Recipe
-from lightning.fabric import Fabric
-from torch import Tensor
-
-from codec.networks.model import load_model
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -175,10 +175,15 @@ class Trainer:
         recipe = self.recipe
         self.optimizer.zero_grad()
         with self.fabric.autocast():
-            bpp, mse, extra = self.model.rate_distortion(x, quality, self.progress, self.simulation(quality))
+            simulation = self.simulation(quality)
+            if simulation is None:
+                compressed = self.model(x, quality, self.progress)
+            else:
+                compressed = simulate_encoder(self.model, simulation, x, quality, self.progress)
+            bpp, mse = rate_distortion(compressed, x)
         weight = recipe.lambda_at(quality)
         balance = (weight / recipe.lambda_at(0.5)) ** -0.5
-        loss = ((bpp + weight * 255**2 * mse) * balance).mean() + extra
+        loss = ((bpp + weight * 255**2 * mse) * balance).mean() + compressed.latents.loss
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=recipe.clip_norm, error_if_nonfinite=False

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-from codec_models.networks.compression_model import CompressionModel
-from codec_models.networks.integer import is_exact, set_exact
 from torch import Tensor
+
+from codec_models.networks.compression_model import CompressionModel, rate_distortion
+from codec_models.networks.integer import is_exact, set_exact
 
 QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 LARGEST_SIDE = 256
@@ -34,7 +35,7 @@ def validate(model: CompressionModel, pictures: list[Tensor], exact: bool = True
         rates, decibels = [], []
         for picture in pictures:
             x = centre_crop(picture).to(device)
-            bpp, mse, _ = model.rate_distortion(x, torch.full((1,), quality, device=device))
+            bpp, mse = rate_distortion(model(x, torch.full((1,), quality, device=device)), x)
             rates.append(float(bpp))
             decibels.append(-10 * math.log10(max(1e-10, float(mse))))
         rows.append((quality, sum(rates) / len(rates), sum(decibels) / len(decibels)))

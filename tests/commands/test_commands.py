@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from codec_cli.extras import require_train_extra
-from conftest import made_picture
 from PIL import Image
 
 from codec.errors import CodecError
 from codec.metrics import psnr
+from codec_cli.extras import require_train_extra
+from conftest import made_picture
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -196,9 +196,8 @@ def test_links_and_devices_stay_what_they_are(picture_file, model, tmp_path):
 def test_a_full_disk_leaves_no_partial_file_and_keeps_the_old_one(tmp_path, monkeypatch):
     import os
 
-    from codec_cli.outputs import write_file
-
     from codec.errors import CodecError
+    from codec_cli.outputs import write_file
 
     target = tmp_path / "kept.nic"
     target.write_bytes(b"old")

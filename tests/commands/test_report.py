@@ -4,11 +4,11 @@ import shutil
 from importlib.util import find_spec
 
 import pytest
-from conftest import made_picture
 from PIL import Image
 
 from codec.evaluation.evaluate import evaluate
 from codec.evaluation.report import compare, report
+from conftest import made_picture
 
 HAS_BROWSER = bool(shutil.which("chromium") and shutil.which("chromedriver") and find_spec("selenium"))
 needs_browser = pytest.mark.skipif(not HAS_BROWSER, reason="needs Chromium, its driver and selenium")

@@ -11,14 +11,13 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from conftest import GOLDEN, golden_model, made_picture
-
 from codec import Codec
 from codec.container import nicm
 from codec.container.nicm import POST_FILTER
 from codec.encode import encoder
 from codec.encode.post_filter import filter_statistics
 from codec.networks.model import read_model
+from conftest import GOLDEN, golden_model, made_picture
 
 
 def digest(latents: np.ndarray) -> str:

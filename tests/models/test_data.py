@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from codec_models.training.data import random_batch
 
 

@@ -3,11 +3,16 @@
 import dataclasses
 from pathlib import Path
 
-import codec.moves
 import models.simulation
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import codec.moves
+from codec.encode.rdoq import LatentState, curvature_ratio, pull_to_gradient, rdoq_step
+from codec.entropy.constants import SCALE_LEVELS, STEPS
+from codec.entropy.hidden_signs import HiddenSigns
 from codec_models.export.frequency_tables import count_symbols, mixture_of_tables
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import ScaleLikelihood, gather_step
@@ -16,11 +21,6 @@ from codec_models.training.encoder_simulation import EncoderSimulation, in_place
 from codec_models.training.recipe import RECIPES, load_recipe
 from codec_models.training.trainer import Trainer
 from conftest import made_picture
-from PIL import Image
-
-from codec.encode.rdoq import LatentState, curvature_ratio, pull_to_gradient, rdoq_step
-from codec.entropy.constants import SCALE_LEVELS, STEPS
-from codec.entropy.hidden_signs import HiddenSigns
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 

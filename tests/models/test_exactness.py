@@ -2,12 +2,12 @@ import copy
 
 import pytest
 import torch
+
+from codec.entropy.constants import SCALE_LEVELS, STEPS
 from codec_models.networks.architecture import Architecture
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import CACHED, ScaleLikelihood, gather_step, scatter_step
 from codec_models.networks.integer import IntegerConv2d, set_exact
-
-from codec.entropy.constants import SCALE_LEVELS, STEPS
 
 SMALL = Architecture(
     latents=32,

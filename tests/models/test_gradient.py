@@ -4,17 +4,17 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from codec_models.export.export import export
-from codec_models.export.gradient import gradient_of
-from codec_models.networks.compression_model import CompressionModel
-from codec_models.training.model_file_weights import architecture_of, load_model_weights
-from conftest import GOLDEN, made_picture
 from onnx import TensorProto, helper
 
 from codec import Codec
 from codec.container.nicm import GRADIENT
 from codec.networks.engine import Engine
 from codec.networks.model import load_model, read_model
+from codec_models.export.export import export
+from codec_models.export.gradient import gradient_of
+from codec_models.networks.compression_model import CompressionModel
+from codec_models.training.model_file_weights import architecture_of, load_model_weights
+from conftest import GOLDEN, made_picture
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,10 @@
 import numpy as np
 import onnx
 import pytest
-from codec_models.export.half_weights import LEAST, weights_of, with_half_weights
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+
+from codec_models.export.half_weights import LEAST, weights_of, with_half_weights
 
 RNG = np.random.default_rng(0)
 WHOLE = RNG.integers(-2048, 2049, LEAST).astype(np.float32)

@@ -3,6 +3,10 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from codec.networks.engine import Engine
+from codec.networks.model import load_model, read_model
 from codec_models.export.export import export, trained_model
 from codec_models.export.frequency_tables import frequency_tables
 from codec_models.networks.compression_model import CompressionModel
@@ -13,10 +17,6 @@ from codec_models.training.model_file_weights import load_model_weights, take_we
 from codec_models.training.recipe import RECIPES, load_recipe, recipe_from_dict
 from codec_models.training.train import train
 from conftest import GOLDEN, made_picture
-from PIL import Image
-
-from codec.networks.engine import Engine
-from codec.networks.model import load_model, read_model
 
 
 def read_back(file):

@@ -1,5 +1,7 @@
 import pytest
 import torch
+from torch.optim.swa_utils import AveragedModel
+
 from codec_models.networks.architecture import Architecture
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import CONTEXT_MAX, companded
@@ -7,7 +9,6 @@ from codec_models.networks.integer import clip_through
 from codec_models.networks.layers import Block
 from codec_models.training.optimizer import MovingAverage, average_rule, flushed_denormals, parameter_groups
 from codec_models.training.recipe import Recipe
-from torch.optim.swa_utils import AveragedModel
 
 SMALL = Architecture(
     latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16, context_width=16, anchors=3

@@ -7,8 +7,6 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
-from codec_models.export.export import export, latents_by_torch, trained_model
-from conftest import GOLDEN, made_picture
 from onnx.reference import ReferenceEvaluator
 
 from codec import Codec
@@ -18,6 +16,8 @@ from codec.container.tile import unpack
 from codec.decode.latents import decode_latents
 from codec.geometry import cells_of
 from codec.networks.model import load_model, read_model
+from codec_models.export.export import export, latents_by_torch, trained_model
+from conftest import GOLDEN, made_picture
 
 EXPECTED = json.loads((GOLDEN / "latents.json").read_text())
 

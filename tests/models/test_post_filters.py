@@ -3,7 +3,6 @@
 import numpy as np
 import onnx
 import pytest
-from codec_models.export.post_filters import COUNT, post_filter_graph, principal_filters
 from onnx.reference import ReferenceEvaluator
 
 from codec.container.nicm import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
@@ -11,6 +10,7 @@ from codec.container.post_filter import unpack
 from codec.decode.post_filter import filter_inputs
 from codec.encode.post_filter import NormalEquations, filter_statistics, fit_post_filter
 from codec.networks.engine import Engine
+from codec_models.export.post_filters import COUNT, post_filter_graph, principal_filters
 
 
 def smoothed(pixels, share):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from codec_models.quantization import scalar as quantize
 from codec_models.quantization.vector import VectorQuantizer
 

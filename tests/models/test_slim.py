@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+
+from codec import Codec
+from codec.networks.model import load_model
 from codec_models.export.export import export, trained_model
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.integer import set_exact
@@ -15,9 +18,6 @@ from codec_models.training.prune import pruned
 from codec_models.training.recipe import RECIPES, load_recipe
 from codec_models.training.trainer import Trainer
 from conftest import made_picture
-
-from codec import Codec
-from codec.networks.model import load_model
 
 TINY = load_recipe(RECIPES / "tiny.toml")
 PICTURES = [torch.from_numpy(made_picture(160, 130, seed)).permute(2, 0, 1) for seed in range(3)]

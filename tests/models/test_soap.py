@@ -1,6 +1,7 @@
 import copy
 
 import torch
+
 from codec_models.training.soap import Soap
 
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 import torch
+
+from codec.entropy.constants import SCALE_LEVELS
+from codec.networks.model import load_model
 from codec_models.export.frequency_tables import LARGEST, frequency_tables, mixture_of_tables, mixture_weights
 from codec_models.networks.architecture import Architecture
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import MULTIPLES, ScaleLikelihood
-
-from codec.entropy.constants import SCALE_LEVELS
-from codec.networks.model import load_model
 
 LEVEL, DEVIATION = 16, 0.788
 

@@ -4,6 +4,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+from codec import Codec
+from codec.container.nicm import GRADIENT
+from codec.networks.model import read_model
 from codec_models.export.export import export, trained_model
 from codec_models.export.post_filters import COUNT
 from codec_models.training.checkpoint import load_checkpoint, save_checkpoint
@@ -12,11 +17,6 @@ from codec_models.training.recipe import RECIPES, load_recipe, recipe_from_dict
 from codec_models.training.train import train
 from codec_models.training.trainer import Trainer
 from conftest import made_picture
-from PIL import Image
-
-from codec import Codec
-from codec.container.nicm import GRADIENT
-from codec.networks.model import read_model
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from codec.metrics import psnr
 from codec.networks import model as model_file
 from codec.networks.engine import Engine
 from codec.networks.model import read_model
+from conftest import made_picture
 
 
 @settings(max_examples=25, deadline=None)

@@ -5,11 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, golden_model, made_picture
 
 from benchmarks.fuzz import damaged, decode_anything, forged, forged_model, use_any_model
 from codec import Codec, FormatError
 from codec.networks.model import load_model
+from conftest import GOLDEN, golden_model, made_picture
 
 
 @pytest.mark.parametrize("mutate", [damaged, forged])

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, golden_model
 from PIL import Image
 
 from codec import Codec
+from conftest import GOLDEN, golden_model
 
 EXPECTED = json.loads((GOLDEN / "latents.json").read_text())
 

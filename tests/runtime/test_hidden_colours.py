@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -15,6 +14,7 @@ from codec.container import nic
 from codec.container.tile import LATENTS, ONE_COLOUR, unpack
 from codec.pictures.planes import Picture
 from codec.pictures.transparent import fill_transparent
+from conftest import made_picture
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 sides = st.integers(1, 9)

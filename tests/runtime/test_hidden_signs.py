@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from codec.entropy.constants import SCALE_LEVELS
 from codec.entropy.hidden_signs import HiddenSigns
 from codec.entropy.range_coder import VALUE_LIMIT, RangeDecoder, RangeEncoder
 from codec.errors import FormatError
+from conftest import made_picture
 
 
 @pytest.fixture(scope="module")

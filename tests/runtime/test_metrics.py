@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from conftest import HAS_TRAIN, made_picture
 
 from codec.evaluation.bd_rate import bd_rate
 from codec.metrics import ms_ssim, psnr
+from conftest import HAS_TRAIN, made_picture
 
 
 def test_psnr_of_a_constant_error_is_the_formula():

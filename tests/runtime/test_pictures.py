@@ -2,12 +2,12 @@ import io
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from PIL import Image, ImageCms
 
 from codec import CodecError, FormatError
 from codec.pictures.files import open_picture, picture_bytes
 from codec.pictures.planes import as_picture
+from conftest import made_picture
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'

@@ -3,10 +3,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 import codec.pillow
+from conftest import made_picture
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from codec.errors import FormatError
 from codec.metrics import psnr
 from codec.networks.engine import Engine
 from codec.networks.model import read_model
+from conftest import made_picture
 
 coordinates = st.lists(st.integers(-63, 63), max_size=MAX_FILTERS)
 

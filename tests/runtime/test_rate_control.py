@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +9,7 @@ from benchmarks.unseen import pixel_art
 from codec import FormatError, LimitError
 from codec.encode.rate_control import fit_bytes, fit_psnr
 from codec.metrics import psnr
+from conftest import made_picture
 
 
 @given(st.floats(6, 12), st.floats(1, 4), st.floats(0.5, 2), st.floats(0.02, 0.98))

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from PIL import Image
 
 from codec import Codec
@@ -19,6 +18,7 @@ from codec.entropy.constants import STEPS
 from codec.errors import CodecError, FormatError
 from codec.metrics import psnr
 from codec.networks.model import load_model, read_model
+from conftest import made_picture
 
 SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
 

@@ -4,12 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from conftest import made_picture
 from PIL import Image
 
 from codec import FormatError, LimitError
 from codec.container import nic
 from codec.encode import encoder
+from conftest import made_picture
 
 
 @pytest.fixture(scope="module")
