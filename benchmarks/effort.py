@@ -1,6 +1,6 @@
-"""What --effort gains: bytes and PSNR of pictures, seconds for each, and the BD-rate against effort 1.
+"""What each effort gives: ``python benchmarks/effort.py FOLDER [EFFORT ...]``.
 
-python benchmarks/effort.py FOLDER [EFFORT ...]    the first eight pictures, their middle 256x256 pixels
+Rates, PSNR and seconds of the middle 256x256 pixels of the first eight pictures, and the BD-rate against effort 1.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ def middle(path: Path) -> np.ndarray:
 
 
 def measure(codec: Codec, pictures: list[np.ndarray], effort: int) -> tuple[list[tuple[float, float]], float]:
-    """Mean (bpp, PSNR) at each quality, and the seconds for a picture."""
-    points, began = [], time.perf_counter()
+    """Mean (bpp, PSNR) at each quality, and the seconds to encode and decode one picture."""
+    points, start = [], time.perf_counter()
     for quality in QUALITIES:
         rows = []
         for pixels in pictures:
             data = codec.encode(pixels, quality, fallback=False, effort=effort)
             rows.append((8 * len(data) / pixels[..., 0].size, psnr(pixels, np.asarray(codec.decode(data)))))
         points.append(tuple(np.mean(rows, axis=0)))
-    return points, (time.perf_counter() - began) / len(QUALITIES) / len(pictures)
+    return points, (time.perf_counter() - start) / len(QUALITIES) / len(pictures)
 
 
 def main() -> None:
@@ -46,12 +46,12 @@ def main() -> None:
     folder, *efforts = sys.argv[1:]
     pictures = [middle(path) for path in find_pictures(Path(folder))[:PICTURES]]
     codec = Codec()
-    plain, seconds = measure(codec, pictures, 1)
-    print(f"effort 1  {seconds:6.2f} s  " + "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in plain))
+    effort1, seconds = measure(codec, pictures, 1)
+    print(f"effort 1  {seconds:6.2f} s  " + "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in effort1))
     for effort in map(int, efforts or ("2", "3", "4", "5")):
         points, seconds = measure(codec, pictures, effort)
         figures = "  ".join(f"{b:.3f} bpp {p:.2f} dB" for b, p in points)
-        print(f"effort {effort}  {seconds:6.2f} s  {figures}  BD-rate {bd_rate(plain, points):+.2f} %", flush=True)
+        print(f"effort {effort}  {seconds:6.2f} s  {figures}  BD-rate {bd_rate(effort1, points):+.2f} %", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Every quality from 0 to 100 on every picture of a folder: ``python benchmarks/every_quality.py FOLDER [MODEL]``.
 
-Prints where PSNR or size rise least from one quality to the next (a fall is negative), how far any PSNR is from the
-mean of its two neighbours', and the largest shift of a channel's mean, in levels.
+Prints the smallest rise of PSNR and of size from one quality to the next (a fall is negative), the largest difference
+between a PSNR and the mean of its two neighbours, and the largest shift of a channel's mean, in levels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Damaged and forged files: ``python benchmarks/fuzz.py [COUNT]``.
 
-Every file must give a picture or one CodecError, within two seconds and without gigabytes. Half of the files
-have correct checksums around wrong content, so that what lies behind the checks is reached as well.
+Every file must give a picture or one CodecError, within two seconds and without gigabytes of memory. Half of the files
+have correct checksums around wrong content, so that the code behind the checks is reached as well.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ LIMIT_SECONDS = 2.0
 
 def damaged(rng: np.random.Generator, data: bytes) -> bytes:
     """``data`` with a few bits flipped, a piece cut out, doubled, or overwritten."""
-    found = bytearray(data)
+    mutated = bytearray(data)
     start, end = sorted(rng.integers(0, len(data) + 1, 2).tolist())
     match int(rng.integers(5)):
         case 0:
             for _ in range(int(rng.integers(1, 4))):
-                found[int(rng.integers(len(found)))] ^= 1 << int(rng.integers(8))
+                mutated[int(rng.integers(len(mutated)))] ^= 1 << int(rng.integers(8))
         case 1:
-            del found[start:]
+            del mutated[start:]
         case 2:
-            del found[start:end]
+            del mutated[start:end]
         case 3:
-            found[start:start] = found[start:end]
+            mutated[start:start] = mutated[start:end]
         case 4:
-            found[start:end] = rng.bytes(end - start)
-    return bytes(found)
+            mutated[start:end] = rng.bytes(end - start)
+    return bytes(mutated)
 
 
 def forged(rng: np.random.Generator, data: bytes) -> bytes:
@@ -53,12 +53,12 @@ def forged(rng: np.random.Generator, data: bytes) -> bytes:
     metadata = reader.metadata()
     match int(rng.integers(5)):
         case 0:
-            side = [int(v) for v in rng.integers(1, 300, 2)]
-            header = dataclasses.replace(header, width=side[0], height=side[1])
+            width, height = rng.integers(1, 300, 2).tolist()
+            header = dataclasses.replace(header, width=width, height=height)
         case 1:
             header = dataclasses.replace(
                 header,
-                quality=int(rng.integers(0, 10001)),
+                hundredths=int(rng.integers(0, 10001)),
                 grey=bool(rng.integers(2)),
                 alpha=bool(rng.integers(2)),
                 tile_exponent=int(rng.integers(5)),
@@ -66,15 +66,15 @@ def forged(rng: np.random.Generator, data: bytes) -> bytes:
         case 2:
             metadata = {"exif": rng.bytes(9)}
         case 3:
-            place = int(rng.integers(len(tiles)))
-            tiles[place] = damaged(rng, tiles[place])
+            index = int(rng.integers(len(tiles)))
+            tiles[index] = damaged(rng, tiles[index])
         case 4:
             header = dataclasses.replace(header, post_filter=rng.bytes(int(rng.integers(20))))
     return nic.write(header, tiles, metadata)
 
 
 def with_header(data: bytes, **changes: object) -> bytes:
-    """A file whose header says something else, with correct checksums."""
+    """A file with a changed header and correct checksums."""
     reader = nic.reader(data)
     header = dataclasses.replace(reader.header, **changes)
     return nic.write(header, [reader.tile(index) for index in range(header.tiles)], reader.metadata())
@@ -94,7 +94,7 @@ def forged_model(rng: np.random.Generator, data: bytes) -> bytes:
 
 
 def use_any_model(data: bytes) -> str:
-    """What became of a model file: "works" or "error"."""
+    """Use a model file: "works" or "error"."""
     try:
         codec = Codec(read_model(data), threads=1)
         codec.decode(codec.encode(np.arange(48 * 48 * 3, dtype=np.uint32).astype(np.uint8).reshape(48, 48, 3)))
@@ -105,7 +105,7 @@ def use_any_model(data: bytes) -> str:
 
 
 def decode_anything(codec: Codec, data: bytes) -> str:
-    """What became of a file: "picture" or "error". Raises AssertionError for an error of more than one line."""
+    """Decode a file: "picture" or "error". Raises AssertionError for an error of more than one line."""
     try:
         codec.decode(data)
     except CodecError as error:
@@ -115,11 +115,12 @@ def decode_anything(codec: Codec, data: bytes) -> str:
 
 
 def main() -> None:
+    """Run the seeds from 0 up to a count."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     model = (GOLDEN / "filtered.nicm").read_bytes()
     codec = Codec(read_model(model), threads=1)
-    paths = [path for path in sorted(GOLDEN.glob("*.nic")) if path.stem != "tiles"]
-    # Some are of another model: decoded with this one, they give other pictures.
+    paths = [path for path in sorted(GOLDEN.glob("*.nic")) if path.stem not in ("tiles", "vector")]
+    # Files of another model are decoded with this one, and give other pictures.
     originals = [with_header(path.read_bytes(), model_id=codec.model.model_id) for path in paths]
     warnings.simplefilter("error")
     results: Counter[str] = Counter()

@@ -22,14 +22,14 @@ SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """The median time of ``work``, after a run that loads what it needs."""
+    """The median time of ``work``, after one run that loads the model."""
     work()
-    taken = []
+    times = []
     for _ in range(RUNS):
         start = time.perf_counter()
         work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def main() -> None:
@@ -42,10 +42,10 @@ def main() -> None:
         for quality in (20, 50, 80):
             data = codec.encode(pixels, quality)
             encode = seconds(lambda codec=codec, quality=quality: codec.encode(pixels, quality))
-            plain = seconds(lambda codec=codec, quality=quality: codec.encode(pixels, quality, fallback=False))
+            no_fallback = seconds(lambda codec=codec, quality=quality: codec.encode(pixels, quality, fallback=False))
             decode = seconds(lambda codec=codec, data=data: codec.decode(data))
             print(
-                f"{threads} threads, quality {quality}: encode {encode:.3f} s ({plain:.3f} s without fallback),"
+                f"{threads} threads, quality {quality}: encode {encode:.3f} s ({no_fallback:.3f} s without fallback),"
                 f" decode {decode:.3f} s, {len(data)} bytes"
             )
 

@@ -1,6 +1,6 @@
 """Time and memory for large pictures: ``python benchmarks/large_picture.py [MEGAPIXELS] [--model FILE]``.
 
-Encodes and decodes a made-up picture in processes of their own, with one thread and with two, then a region of
+Encodes and decodes a synthetic picture, each in a process of its own, with one thread and with two; then a region of
 512 x 512. Memory is the peak of the process less the picture itself (3 bytes a pixel).
 """
 
@@ -21,7 +21,7 @@ from codec.container import nic
 
 
 def made_picture(megapixels: float) -> np.ndarray:
-    """Pixels (H, W, 3) uint8, 4:3: waves with noise, made in rows so that it costs no more than itself."""
+    """Pixels (H, W, 3) uint8, 4:3: waves with noise, made row by row to need no more memory than the picture."""
     height = int((megapixels * 1e6 * 3 / 4) ** 0.5)
     width = height * 4 // 3
     pixels = np.empty((height, width, 3), np.uint8)
@@ -60,26 +60,28 @@ def work(task: str, folder: Path, threads: int, model: str | None) -> None:
             codec._decoder(reader, region).decode()
             seconds = time.perf_counter() - start
             result = f"{100 * reader.bytes_read / file.stat().st_size:.1f} % of the bytes read"
-    print(f"{task:7} {threads} threads  {seconds:7.2f} s  {peak_mebibytes() - size / 2**20:6.0f} MiB beside  {result}")
+    memory = peak_mebibytes() - size / 2**20
+    print(f"{task:7} {threads} threads  {seconds:7.2f} s  {memory:6.0f} MiB beside the picture  {result}")
 
 
 def main() -> None:
+    """Print a line for each task and number of threads."""
     parser = argparse.ArgumentParser()
     parser.add_argument("megapixels", type=float, nargs="?", default=12)
     parser.add_argument("--model")
     parser.add_argument("--task", nargs=3, help="(internal) one measurement: task, folder, threads")
-    given = parser.parse_args()
-    if given.task:
-        work(given.task[0], Path(given.task[1]), int(given.task[2]), given.model)
+    options = parser.parse_args()
+    if options.task:
+        work(options.task[0], Path(options.task[1]), int(options.task[2]), options.model)
         return
     with tempfile.TemporaryDirectory() as folder:
-        pixels = made_picture(given.megapixels)
+        pixels = made_picture(options.megapixels)
         np.save(Path(folder) / "pixels.npy", pixels)
         print(f"{pixels.shape[1]} x {pixels.shape[0]} pixels, {pixels.nbytes / 2**20:.0f} MiB")
         del pixels
         for task, threads in (("encode", 1), ("encode", 2), ("decode", 1), ("decode", 2), ("region", 2)):
             command = [sys.executable, __file__, "--task", task, folder, str(threads)]
-            subprocess.run(command + (["--model", given.model] if given.model else []), check=True)
+            subprocess.run(command + (["--model", options.model] if options.model else []), check=True)
 
 
 if __name__ == "__main__":

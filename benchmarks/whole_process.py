@@ -1,6 +1,6 @@
 """Seconds from the shell and back: ``python benchmarks/whole_process.py [PICTURE]``.
 
-Medians over several runs of whole processes: starting, encoding, encoding to a limit, decoding.
+Medians over several runs of whole processes: start, encode, encode to a byte limit, decode.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ import time
 from pathlib import Path
 
 RUNS = 7
+CODEC = (sys.executable, "-m", "codec_cli", "--quiet")
 SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
 
 
 def seconds(*arguments: str) -> float:
     """The median time of ``codec`` with ``arguments``."""
-    taken = []
+    times = []
     for _ in range(RUNS):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "cli", "--quiet", *arguments], check=True, stdout=subprocess.DEVNULL)
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        subprocess.run([*CODEC, *arguments], check=True, stdout=subprocess.DEVNULL)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
 
 
 def main() -> None:
+    """Print a line for each command."""
     picture = sys.argv[1] if len(sys.argv) > 1 else str(SAMPLE)
     with tempfile.TemporaryDirectory() as folder:
         nic, png = os.path.join(folder, "a.nic"), os.path.join(folder, "a.png")
-        subprocess.run([sys.executable, "-m", "cli", "--quiet", "encode", picture, "-o", nic], check=True)
+        subprocess.run([*CODEC, "encode", picture, "-o", nic], check=True)
         plain = os.path.getsize(nic)
-        subprocess.run([sys.executable, "-m", "cli", "--quiet", "encode", picture, "-q", "0", "-o", nic, "--overwrite"])
+        subprocess.run([*CODEC, "encode", picture, "-q", "0", "-o", nic, "--overwrite"])
         limit = str((plain + os.path.getsize(nic)) // 2)
         print(f"start          {seconds('--version'):.2f} s")
         print(f"info           {seconds('info', nic):.2f} s")

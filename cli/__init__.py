@@ -1,1 +1,1 @@
-"""The command line: thin; each command calls one function of ``codec`` or ``models``."""
+"""The command line; each command calls one function of ``codec`` or ``codec_models``."""

@@ -1,4 +1,4 @@
-"""``python -m cli`` is the ``codec`` command."""
+"""``python -m codec_cli`` is the ``codec`` command."""
 
 from codec_cli.app import main
 

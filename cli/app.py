@@ -20,14 +20,14 @@ from codec_cli.models import models
 from codec_cli.session import session
 from codec_cli.train import train
 
-# Plain help: to draw it with rich takes twice as long as all else.
+# Plain help: drawing it with rich takes twice as long as everything else.
 app = typer.Typer(
     no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help="A learned image codec."
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"codec {codec.__version__}")
         raise typer.Exit()
 
@@ -41,7 +41,7 @@ def options(
 ) -> None:
     """A learned image codec: one model for every rate, bit-exact decoding."""
     session.quiet, session.verbose, session.debug = quiet, verbose, debug
-    if not debug:  # what libraries warn of is for who calls them
+    if not debug:  # warnings of libraries are for their callers
         warnings.simplefilter("ignore")
         logging.disable()
 
@@ -56,10 +56,10 @@ app.command()(models)
 
 
 def options_first(arguments: list[str]) -> list[str]:
-    """The options that work everywhere, which Typer knows only before the command, moved there."""
+    """Move the options that work everywhere before the command: Typer accepts them only there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    everywhere = [a for a in arguments[:end] if a in ("--quiet", "--verbose", "--debug")]
-    return everywhere + [a for a in arguments[:end] if a not in everywhere] + arguments[end:]
+    general = [a for a in arguments[:end] if a in ("--quiet", "--verbose", "--debug")]
+    return general + [a for a in arguments[:end] if a not in general] + arguments[end:]
 
 
 def main() -> None:
@@ -67,4 +67,4 @@ def main() -> None:
     try:
         app(options_first(sys.argv[1:]))
     finally:
-        gc.freeze()  # a last look at all objects, which end with the process anyway, takes a sixth of a decoding's time
+        gc.freeze()  # a last collection, of objects that end with the process anyway, takes a sixth of a decoding

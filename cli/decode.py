@@ -15,14 +15,14 @@ PNG_LEVEL = 3
 
 
 def pillow_format(extension: str) -> str:
-    """Pillow's name of the format that files with ``extension`` have. Raises CodecError when it writes none."""
+    """Pillow's name of the format of files with ``extension``. Raises ArgumentError when Pillow writes none."""
     from PIL import Image
 
-    from codec.errors import CodecError
+    from codec.errors import ArgumentError
 
     kind = Image.registered_extensions().get(f".{extension.lower()}")
     if kind not in Image.SAVE:
-        raise CodecError(f"Pillow writes no pictures of the kind {extension!r}")
+        raise ArgumentError(f"Pillow writes no pictures of the kind {extension!r}")
     return kind
 
 
@@ -38,9 +38,9 @@ def parse_region(text: str) -> tuple[int, int, int, int]:
 def decode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help=".nic files, or - for standard input.")],
     output: Annotated[str | None, typer.Option("-o", help="A file, a folder, or -.")] = None,
-    format: Annotated[str | None, typer.Option(help="png, webp, tiff, ...: any that Pillow writes.")] = None,
+    format: Annotated[str | None, typer.Option(help="png, webp, tiff, or any other format that Pillow writes.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     region: Annotated[str | None, typer.Option(metavar="X,Y,W,H", help="Decode only this rectangle.")] = None,
     salvage: Annotated[bool, typer.Option("--salvage", help="Decode what a damaged file still holds.")] = False,
@@ -54,20 +54,21 @@ def decode(
         raise typer.BadParameter("--region and --salvage do not go together")
 
     def work(name: str) -> None:
-        lost: list[int] = []
+        lost_tiles: list[int] = []
         with open_input(name) as file:
             target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1, overwrite)
             kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
             if salvage:
-                picture, lost = coder.salvage(file)
+                picture, lost_tiles = coder.salvage(file)
             else:
                 picture = coder.decode(file, region=rectangle)
-        speed = {"compress_level": PNG_LEVEL} if kind == "PNG" else {}
-        data = picture_bytes(picture, kind, note=lambda line: session.say(f"{name}: {line}"), **speed)
+        options = {"compress_level": PNG_LEVEL} if kind == "PNG" else {}
+        data = picture_bytes(picture, kind, note=lambda line: session.say(f"{name}: {line}"), **options)
         write_output(target, data, overwrite)
         session.say(f"{name}: {picture.width}x{picture.height} -> {target}")
-        if lost:
-            raise CodecError(f"{name}: {len(lost)} damaged tiles were filled: {', '.join(map(str, lost))}")
+        if lost_tiles:
+            indices = ", ".join(map(str, lost_tiles))
+            raise CodecError(f"{name}: {len(lost_tiles)} damaged tiles were filled: {indices}")
 
     coder = load_codec(model, threads)
     for_each(inputs, work)

@@ -14,15 +14,15 @@ from codec_cli.session import for_each, load_codec, output_path, read_input, ses
 def encode(
     inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Pictures, or - for standard input.")],
     output: Annotated[str | None, typer.Option("-o", help="A file, a folder, or -.")] = None,
-    quality: Annotated[float | None, typer.Option("-q", min=0, max=100, help="0 small .. 100 best; else 50.")] = None,
-    max_bytes: Annotated[int | None, typer.Option(min=1, help="The best quality within so many bytes.")] = None,
-    target_bpp: Annotated[float | None, typer.Option(min=0, help="The same, in bits per pixel.")] = None,
-    min_psnr: Annotated[float | None, typer.Option(help="The smallest file with this PSNR in dB.")] = None,
-    effort: Annotated[int | None, typer.Option(min=1, max=9, help="1 fast .. 9 fewest bytes; else 2.")] = None,
+    quality: Annotated[float | None, typer.Option("-q", min=0, max=100, help="Quality, 0 to 100; default 50.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(min=1, help="The best quality in at most this many bytes.")] = None,
+    target_bpp: Annotated[float | None, typer.Option(min=0, help="The same limit, in bits per pixel.")] = None,
+    min_psnr: Annotated[float | None, typer.Option(help="The smallest file with at least this PSNR (RGB, dB).")] = None,
+    effort: Annotated[int | None, typer.Option(min=1, max=5, help="1 fastest, 5 fewest bytes; default 2.")] = None,
     model: Annotated[str | None, typer.Option(help="An installed model's name, or a .nicm file.")] = None,
-    threads: Annotated[int, typer.Option(min=0, help="0: one for each core.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0 takes one for each core.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-    strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF, XMP and colour profile.")] = False,
+    strip: Annotated[bool, typer.Option("--strip", help="Leave out EXIF, XMP and the colour profile.")] = False,
     first_frame: Annotated[bool, typer.Option("--first-frame", help="Take the first frame of animations.")] = False,
     no_fallback: Annotated[bool, typer.Option("--no-fallback", help="Never store tiles as WebP.")] = False,
 ) -> None:
@@ -34,7 +34,7 @@ def encode(
     from codec.networks.model import DEFAULT_MODEL
     from codec.pictures.files import open_picture
 
-    if sum(wish is not None for wish in (quality, max_bytes, target_bpp, min_psnr)) > 1:
+    if sum(limit is not None for limit in (quality, max_bytes, target_bpp, min_psnr)) > 1:
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
 
     def work(name: str) -> None:
@@ -45,10 +45,10 @@ def encode(
         )
         target = output_path(name, output, ".nic", len(inputs) > 1, overwrite)
         pixels = picture.width * picture.height
-        limit = max_bytes if target_bpp is None else int(min(target_bpp * pixels / 8, sys.maxsize))
+        byte_limit = max_bytes if target_bpp is None else int(min(target_bpp * pixels / 8, sys.maxsize))
         options = {"strip": strip, "fallback": not no_fallback, "effort": effort}
-        if limit is not None or min_psnr is not None:
-            data = coder.encode_to_fit(picture, max_bytes=limit, min_psnr=min_psnr, **options)
+        if byte_limit is not None or min_psnr is not None:
+            data = coder.encode_to_fit(picture, max_bytes=byte_limit, min_psnr=min_psnr, **options)
         else:
             data = coder.encode(picture, DEFAULT_QUALITY if quality is None else quality, **options)
         write_output(target, data, overwrite)

@@ -1,14 +1,14 @@
-"""What an installation may lack."""
+"""Checks of what an installation may lack."""
 
 from __future__ import annotations
 
 from importlib.util import find_spec
 
-from codec.errors import CodecError
+from codec.errors import MissingPackageError
 
 
 def require_train_extra() -> None:
-    """Raise CodecError when torch and its companions are not installed."""
-    missing = [name for name in ("torch", "compressai", "lightning", "onnx") if find_spec(name) is None]
+    """Raise MissingPackageError when torch, or anything else that training needs, is not installed."""
+    missing = [name for name in ("torch", "compressai", "lightning", "onnx", "pydantic") if find_spec(name) is None]
     if missing:
-        raise CodecError(f"{', '.join(missing)} not installed: pip install 'neural-image-codec[train]'")
+        raise MissingPackageError(f"{', '.join(missing)} not installed: pip install 'neural-image-codec[train]'")

@@ -14,7 +14,7 @@ def info(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A .nic file, or -.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a .nic file holds.  Example: codec info photo.nic"""
+    """Print what a .nic file holds.  Example: codec info photo.nic"""
 
     def work() -> None:
         from collections import Counter

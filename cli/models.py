@@ -10,7 +10,7 @@ COLUMNS = ("quality", "bpp", "psnr", "ms_ssim")
 
 
 def print_card(card: dict) -> None:
-    """The facts of a model card line by line, its rate-distortion figures as a table."""
+    """Print a model card: its facts line by line, its rate-distortion figures as a table."""
     for key, value in card.items():
         if key != "rate_distortion":
             typer.echo(f"  {key.replace('_', ' ')}: {value}")
@@ -22,7 +22,7 @@ def print_card(card: dict) -> None:
 
 
 def training_of(facts: dict) -> str:
-    """How long a model was trained, the trainings that it started from included."""
+    """Steps and hours of a model's training, those of the models that it started from included."""
     steps = hours = 0
     while facts:
         steps, hours = steps + facts.get("steps", 0), hours + facts.get("hours", 0)

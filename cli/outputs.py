@@ -1,4 +1,4 @@
-"""Writing a file whole or not at all."""
+"""Writing outputs: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from codec.errors import CodecError
 
 @contextlib.contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """What the system says against writing to ``path``, as a CodecError."""
+    """Turn an OSError while ``path`` is written into a CodecError."""
     try:
         yield
     except OSError as error:
@@ -21,17 +21,17 @@ def _writing(path: Path) -> Iterator[None]:
 
 
 def check_free(path: Path, overwrite: bool) -> None:
-    """Raise CodecError where a file is in the way, without ``overwrite``: before long work whose result goes there."""
+    """Raise CodecError where a file is in the way, without ``overwrite``: for use before long work."""
     with _writing(path):
-        is_there = path.is_file()
-    if is_there and not overwrite:
+        exists = path.is_file()
+    if exists and not overwrite:
         raise CodecError(f"{path}: already there (use --overwrite to replace it)")
 
 
 def write_file(path: Path, data: bytes, overwrite: bool = False) -> None:
-    """Write through a temporary file beside ``path`` and rename it, so no one ever sees half a file.
+    """Write to a temporary file beside ``path`` and rename it, so that no one ever sees half a file.
 
-    A symbolic link stays one: what it points to is replaced. Devices and pipes are written to directly.
+    A symbolic link stays one: its target is replaced. Devices and pipes are written to directly.
 
     Raises:
         CodecError: when the file is there already (without ``overwrite``) or cannot be written.

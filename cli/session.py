@@ -1,4 +1,4 @@
-"""What all commands share: errors as one line, inputs and outputs, batches that go on when one input fails."""
+"""What all commands share: general options, errors as one line, inputs and outputs, batches."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ class Session:
 
 session = Session()
 FAILURES = (CodecError, ValueError, OSError, MemoryError)
-"""What bad input raises, and is answered with one line."""
+"""Errors of bad input, which are answered with one line."""
 
 
 def fail(error: Exception) -> None:
-    """One line on standard error; with --debug, the traceback instead."""
+    """Print an error as one line on standard error; with --debug, raise it."""
     if session.debug:
         raise error
     typer.echo("codec: " + " ".join(str(error).split()), err=True)
 
 
 def run_or_exit(work: Callable[[], Result]) -> Result:
-    """The result of ``work``; exits with 1 and one line when it fails on its input."""
+    """The result of ``work``; exit with code 1 and one line when it fails on its input."""
     try:
         return work()
     except BrokenPipeError:
-        raise  # whoever read our output has left: click ends quietly
+        raise  # the reader of our output has left: click ends quietly
     except FAILURES as error:
         fail(error)
         raise typer.Exit(1) from error
 
 
 def load_codec(model: str | None, threads: int) -> Codec:
-    """The codec for a command; exits with 1 and one line when its model cannot be loaded."""
+    """The codec for a command; exit with code 1 and one line when its model cannot be loaded."""
     from codec.api import Codec
 
     return run_or_exit(lambda: Codec(model, threads))
@@ -82,10 +82,10 @@ def read_input(name: str) -> bytes:
 
 
 def output_path(name: str, out: str | None, suffix: str, several: bool, overwrite: bool) -> str:
-    """Where the result for input ``name`` goes: ``out``, a file in the folder ``out``, or beside the input.
+    """Where the result for input ``name`` is written: ``out``, a file in the folder ``out``, or beside the input.
 
     Raises:
-        CodecError: when there is no such folder, or a file is in the way, without ``overwrite``: before the work.
+        CodecError: when the folder does not exist, or a file is in the way and ``overwrite`` is not set.
     """
     if out is not None and (several or Path(out).is_dir()):
         if not Path(out).is_dir():
@@ -110,7 +110,7 @@ def write_output(name: str, data: bytes, overwrite: bool) -> None:
 
 
 def with_progress(inputs: list[str]) -> Iterable[str]:
-    """The inputs one by one, under a progress bar where there are several and a person is looking."""
+    """The inputs one by one, with a progress bar where there are several and standard error is a terminal."""
     if len(inputs) < 2 or session.quiet or not sys.stderr.isatty():
         return inputs
     from rich.console import Console
@@ -120,7 +120,7 @@ def with_progress(inputs: list[str]) -> Iterable[str]:
 
 
 def for_each(inputs: list[str], work: Callable[[str], None]) -> None:
-    """Run ``work`` on every input; failures are told at once, and the exit code is 1 if there was any."""
+    """Run ``work`` on every input. Failures are printed at once; after all inputs they make the exit code 1."""
     failed = []
     for name in with_progress(inputs):
         start = time.perf_counter()

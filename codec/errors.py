@@ -31,5 +31,9 @@ class LimitError(CodecError):
     """The input is valid, but larger than the limits of this reader or writer, or a limit cannot be met."""
 
 
+class MissingPackageError(CodecError):
+    """An optional package that the work needs is not installed; the message says which extra brings it."""
+
+
 class EngineError(CodecError):
     """ONNX Runtime is missing, or failed while it computed."""

@@ -1,4 +1,4 @@
-"""Other codecs that Pillow writes, with the settings that serve them best, to compare with."""
+"""Anchors: other codecs, through Pillow, with the settings that serve them best."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from codec.errors import CodecError
+from codec.errors import ArgumentError, CodecError, MissingPackageError
 
 
 @dataclass(frozen=True)
-class Rival:
-    """A codec: its format in Pillow, the qualities to try (dB for JPEG 2000), settings, and what must be imported."""
+class Anchor:
+    """A codec to compare with.
+
+    Attributes:
+        pillow_format: the name of its format in Pillow.
+        qualities: its own quality settings that are tried; decibels for JPEG 2000.
+        settings: options for ``Image.save``.
+        plugin: the module that registers it with Pillow, where Pillow itself does not.
+    """
 
     pillow_format: str
     qualities: tuple[int, ...]
@@ -21,39 +28,44 @@ class Rival:
     plugin: str | None = None
 
 
-RIVALS = {
-    "jpeg": Rival("JPEG", (5, 10, 20, 30, 45, 65, 85, 93), {"optimize": True, "progressive": True}),
-    "webp": Rival("WEBP", (1, 10, 30, 50, 70, 85, 95), {"method": 6}),
-    "avif": Rival("AVIF", (15, 25, 40, 50, 60, 70, 80, 90), {"speed": 4, "subsampling": "4:4:4"}),
-    "jxl": Rival("JXL", (10, 25, 40, 55, 70, 80, 90), {"effort": 7}, plugin="pillow_jxl"),
-    "jpeg2000": Rival("JPEG2000", (24, 28, 32, 36, 40, 44), {"quality_mode": "dB", "irreversible": True}),
+ANCHORS = {
+    "jpeg": Anchor("JPEG", (5, 10, 20, 30, 45, 65, 85, 93), {"optimize": True, "progressive": True}),
+    "webp": Anchor("WEBP", (1, 10, 30, 50, 70, 85, 95), {"method": 6}),
+    "avif": Anchor("AVIF", (15, 25, 40, 50, 60, 70, 80, 90), {"speed": 4, "subsampling": "4:4:4"}),
+    "jxl": Anchor("JXL", (10, 25, 40, 55, 70, 80, 90), {"effort": 7}, plugin="pillow_jxl"),
+    "jpeg2000": Anchor("JPEG2000", (24, 28, 32, 36, 40, 44), {"quality_mode": "dB", "irreversible": True}),
 }
 
 
-def check_rivals(names: list[str]) -> None:
-    """Raise CodecError for a name that is not in ``RIVALS``, or a codec that is not installed here."""
+def check_anchors(names: list[str]) -> None:
+    """Check that each of ``names`` can be encoded here.
+
+    Raises:
+        ArgumentError: for a name that is not in ``ANCHORS``.
+        MissingPackageError, CodecError: for a codec that is not installed here.
+    """
     for name in names:
-        if name not in RIVALS:
-            raise CodecError(f"{name} is not one of {', '.join(RIVALS)}")
-        rival_encode(name, Image.new("RGB", (16, 16)), RIVALS[name].qualities[0])
+        if name not in ANCHORS:
+            raise ArgumentError(f"{name} is not one of {', '.join(ANCHORS)}")
+        encode_anchor(name, Image.new("RGB", (16, 16)), ANCHORS[name].qualities[0])
 
 
-def rival_encode(name: str, picture: Image.Image, quality: int) -> bytes:
-    """Encode ``picture`` with one of ``RIVALS``. Raises CodecError where Pillow here cannot."""
-    rival = RIVALS[name]
-    wanted = {"quality_layers": [quality]} if name == "jpeg2000" else {"quality": quality}
+def encode_anchor(name: str, picture: Image.Image, quality: int) -> bytes:
+    """Encode ``picture`` with one of ``ANCHORS``. Raises CodecError when it cannot be done here."""
+    anchor = ANCHORS[name]
+    quality_option = {"quality_layers": [quality]} if name == "jpeg2000" else {"quality": quality}
     buffer = io.BytesIO()
     try:
-        if rival.plugin:
-            importlib.import_module(rival.plugin)
-        picture.save(buffer, rival.pillow_format, **rival.settings, **wanted)
+        if anchor.plugin:
+            importlib.import_module(anchor.plugin)
+        picture.save(buffer, anchor.pillow_format, **anchor.settings, **quality_option)
     except ImportError as error:
-        raise CodecError(f"{name} needs {rival.plugin}: pip install 'neural-image-codec[eval]'") from error
+        raise MissingPackageError(f"{name} needs {anchor.plugin}: pip install 'neural-image-codec[eval]'") from error
     except (OSError, KeyError, ValueError) as error:
         raise CodecError(f"Pillow here cannot write {name}: {error}") from error
     return buffer.getvalue()
 
 
-def rival_decode(data: bytes) -> Image.Image:
-    """Decode what ``rival_encode`` wrote, to RGB."""
+def decode_anchor(data: bytes) -> Image.Image:
+    """Decode what ``encode_anchor`` wrote, to RGB."""
     return Image.open(io.BytesIO(data)).convert("RGB")

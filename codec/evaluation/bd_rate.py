@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from importlib.util import find_spec
 
 import numpy as np
 
-from codec.errors import CodecError
+from codec.errors import MissingPackageError
 
 Point = tuple[float, float]
 """Bits per pixel, and a quality measure that is larger for better pictures."""
+
+
+def check_bd_rate() -> None:
+    """Raise MissingPackageError when the package that computes BD-rates is not installed."""
+    if find_spec("bjontegaard") is None:
+        raise MissingPackageError("BD-rates need bjontegaard: pip install 'neural-image-codec[eval]'")
 
 
 def bd_rate(anchor: list[Point], test: list[Point]) -> float:
@@ -19,19 +26,18 @@ def bd_rate(anchor: list[Point], test: list[Point]) -> float:
     qualities that both curves cover. NaN where there are none, or a curve has fewer than two points.
 
     Raises:
-        CodecError: where the package bjontegaard is not installed.
+        MissingPackageError: when bjontegaard is not installed.
     """
-    try:
-        import bjontegaard
-    except ImportError as error:
-        raise CodecError("BD-rates need bjontegaard: pip install 'neural-image-codec[eval]'") from error
+    check_bd_rate()
+    import bjontegaard  # late: it imports scipy and matplotlib
+
     curves = [_rising(points) for points in (anchor, test)]
     if min(len(quality) for _, quality in curves) < 2:
         return float("nan")
     if max(quality[0] for _, quality in curves) >= min(quality[-1] for _, quality in curves):
         return float("nan")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of curves that overlap little
+        warnings.simplefilter("ignore")  # about curves that overlap little
         return float(bjontegaard.bd_rate(*curves[0], *curves[1], method="pchip", require_matching_points=False))
 
 

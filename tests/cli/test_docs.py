@@ -23,10 +23,10 @@ def blocks(page, language):
 def project_copy(tmp_path):
     """A folder with what the examples name, and a ``codec`` command."""
     shutil.copytree(ROOT / "samples", tmp_path / "samples", ignore=shutil.ignore_patterns("readme"))
-    shutil.copytree(ROOT / "models" / "recipes", tmp_path / "models" / "recipes")
+    shutil.copytree(ROOT / "models" / "training" / "recipes", tmp_path / "models" / "training" / "recipes")
     command = tmp_path / "bin" / "codec"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m cli "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m codec_cli "$@"\n')
     command.chmod(0o755)
     path = {"PATH": f"{command.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     return tmp_path, {**os.environ, **path}

@@ -1,4 +1,4 @@
-"""Fills the page: a summary in words, the figures, and pictures at equal bytes."""
+"""The report page: a summary in words, the figures, and pictures at equal bytes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from PIL import Image
 
 from codec.api import Codec
 from codec.errors import LimitError
-from codec.evaluation.anchors import RIVALS, rival_decode, rival_encode
+from codec.evaluation.anchors import ANCHORS, decode_anchor, encode_anchor
 from codec.metrics import psnr
 from codec.pictures.files import open_picture
 from codec.pictures.planes import as_picture
 
 TEMPLATE = Path(__file__).parent / "page.html"
-_LARGEST_SIDE = 1024
-"""Pictures are cut to this many pixels: the page holds them without loss."""
+_MAX_SIDE = 1024
+"""Pictures are cropped to this many pixels on a side: the page holds them without loss."""
 
 
 class Side(NamedTuple):
-    """One side of a comparison."""
+    """One side of a comparison: a decoded picture."""
 
     codec: str
     bytes: int
@@ -46,21 +46,21 @@ def _data_url(pixels: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def compare(path: Path, codec: Codec, rival: str) -> Comparison | None:
-    """A picture by ``rival`` and by ``codec`` at equal bytes; None where no common size is found.
+def compare(path: Path, codec: Codec, anchor: str) -> Comparison | None:
+    """A picture by ``anchor`` and by ``codec`` at equal bytes; None where no common size is found.
 
-    The rival is tried from its lowest quality upwards, because that is where one sees a difference.
+    The anchor's qualities are tried from the lowest but one upwards: that is where a difference is seen.
     """
-    pixels = as_picture(open_picture(path, first_frame=True)).pixels[:_LARGEST_SIDE, :_LARGEST_SIDE]
+    pixels = as_picture(open_picture(path, first_frame=True)).pixels[:_MAX_SIDE, :_MAX_SIDE]
     picture = Image.fromarray(pixels)
-    for quality in RIVALS[rival].qualities[1:]:
-        theirs = rival_encode(rival, picture, quality)
+    for quality in ANCHORS[anchor].qualities[1:]:
+        theirs = encode_anchor(anchor, picture, quality)
         try:
             ours = codec.encode_to_fit(picture, max_bytes=len(theirs))
         except LimitError:
             continue
         sides = []
-        for name, data, decode in ((rival, theirs, rival_decode), ("nic", ours, codec.decode)):
+        for name, data, decode in ((anchor, theirs, decode_anchor), ("nic", ours, codec.decode)):
             decoded = np.asarray(decode(data).convert("RGB"))
             sides.append(Side(name, len(data), psnr(pixels, decoded), _data_url(decoded)))
         return Comparison(path.name, *sides)
@@ -71,18 +71,18 @@ def _summary(result: dict, anchor: str | None) -> str:
     count = result["images"]
     text = f"{count} picture{'s' * (count != 1)}, every byte of real files counted, PSNR over RGB. "
     rates = result["bd_rates"]["psnr"]
-    against = []
+    comparisons = []
     for name in rates:
         percent = rates[name].get("nic")
         if name != "nic" and percent is not None:
-            against.append(f"{abs(percent):.0f} % {'fewer' if percent < 0 else 'more'} bits than {name}")
-    if against:
-        text += f"At equal PSNR, nic needs {', '.join(against)}. "
+            comparisons.append(f"{abs(percent):.0f} % {'fewer' if percent < 0 else 'more'} bits than {name}")
+    if comparisons:
+        text += f"At equal PSNR, nic needs {', '.join(comparisons)}. "
     if anchor:
         text += f"The table is against {anchor}; figures are Bjontegaard delta rates. "
     for name in result["codecs"]:
-        if name in RIVALS and RIVALS[name].settings:
-            settings = ", ".join(f"{key}={value}" for key, value in RIVALS[name].settings.items())
+        if name in ANCHORS and ANCHORS[name].settings:
+            settings = ", ".join(f"{key}={value}" for key, value in ANCHORS[name].settings.items())
             text += f"Settings of {name}: {settings}. "
     return text + "Times are of one thread, model loaded, several pictures at a time."
 
