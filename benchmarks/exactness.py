@@ -1,7 +1,7 @@
-"""What exact integer entropy networks cost: ``python benchmarks/exactness.py CHECKPOINT FOLDER``.
+"""The cost of exact integer entropy networks: ``python benchmarks/exactness.py CHECKPOINT FOLDER``.
 
-The model's own estimate of rate and distortion (see ``models.validate``) with them, and with the same networks in
-floating point, unrounded.
+Compares the model's estimates of rate and distortion (``models/training/validate.py``) with integer arithmetic and with
+the same networks in floating point, whose weights are not rounded. FOLDER holds pictures.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def main() -> None:
     points = {}
     for name, exact in (("float", False), ("exact", True)):
         rows = validate(model, pictures, exact=exact)
-        points[name] = [(bpp, decibels) for _, bpp, decibels in rows]
-        print(name, "  ".join(f"{bpp:.4f} bpp {decibels:.3f} dB" for bpp, decibels in points[name]))
+        points[name] = [(bpp, psnr) for _, bpp, psnr in rows]
+        print(name, "  ".join(f"{bpp:.4f} bpp {psnr:.3f} dB" for bpp, psnr in points[name]))
     print(f"BD-rate of exact against float: {bd_rate(points['float'], points['exact']):+.3f} %")
 
 

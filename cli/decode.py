@@ -27,7 +27,7 @@ def pillow_format(extension: str) -> str:
 
 
 def parse_region(text: str) -> tuple[int, int, int, int]:
-    """ "X,Y,W,H" to left, top, right, bottom. Raises BadParameter."""
+    """Left, top, right and bottom from "X,Y,W,H". Raises BadParameter."""
     parts = text.split(",")
     if len(parts) != 4 or not all(part.strip().isdecimal() for part in parts):
         raise typer.BadParameter(f"{text!r} is not X,Y,W,H in pixels", param_hint="--region")

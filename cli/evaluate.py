@@ -72,7 +72,7 @@ def evaluate(
 
 
 def parse_qualities(text: str) -> list[float]:
-    """ "0,50" to numbers. Raises ArgumentError."""
+    """Numbers from "0,50". Raises ArgumentError."""
     from codec.errors import ArgumentError
 
     try:
@@ -82,7 +82,7 @@ def parse_qualities(text: str) -> list[float]:
 
 
 def parse_names(text: str) -> list[str]:
-    """ "jpeg, webp" to names."""
+    """Names from "jpeg, webp"."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 

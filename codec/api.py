@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from typing import BinaryIO
+from typing import IO, cast
 
 import numpy as np
 from PIL import Image
@@ -110,11 +110,11 @@ class Codec:
             return psnr(picture.pixels, self._decoder(nic.reader(data)).decode().pixels)
 
         def is_within_limit(data: bytes) -> bool:
-            return measure(data) >= min_psnr if max_bytes is None else len(data) <= max_bytes
+            return len(data) <= max_bytes if max_bytes is not None else measure(data) >= cast("float", min_psnr)
 
         try:
             if max_bytes is None:
-                hundredths = fit_psnr(lambda hundredths: measure(encode(hundredths)), min_psnr)
+                hundredths = fit_psnr(lambda hundredths: measure(encode(hundredths)), cast("float", min_psnr))
             else:
                 hundredths = fit_bytes(encode, max_bytes)
         except LimitError:
@@ -141,7 +141,7 @@ class Codec:
             raise ArgumentError(f"quality {quality:g} is not from 0 to 100")
         return self._encode_picture(_prepare(image, strip), round(quality * 100), fallback, effort)
 
-    def decode(self, data: bytes | BinaryIO, *, region: Region | None = None) -> Image.Image:
+    def decode(self, data: bytes | IO[bytes], *, region: Region | None = None) -> Image.Image:
         """The bytes of a .nic file, or a file opened for reading, to a picture (mode RGB, RGBA, L or LA).
 
         Args:
@@ -154,7 +154,7 @@ class Codec:
         """
         return self._decoder(nic.Reader(_opened(data)), region).decode().image()
 
-    def salvage(self, data: bytes | BinaryIO) -> tuple[Image.Image, list[int]]:
+    def salvage(self, data: bytes | IO[bytes]) -> tuple[Image.Image, list[int]]:
         """What a damaged file still holds, and the indices of the tiles that are lost.
 
         Lost tiles get the mean colour of the others; damaged metadata is left out.
@@ -188,7 +188,7 @@ class Codec:
         if self._default is not None and self._default.model_id == header.model_id:
             return self._default
         if self._is_model_given:
-            given = self._default.model_id.hex()
+            given = self.model.model_id.hex()
             raise ModelNotFound(f"the file needs model {header.model_id.hex()}; the model given is {given}")
         if header.model_id not in self._models:
             self._models[header.model_id] = find_model(header.model_id)
@@ -200,7 +200,7 @@ class Codec:
         return self._engines[model.model_id]
 
 
-def _opened(data: bytes | BinaryIO) -> BinaryIO:
+def _opened(data: bytes | IO[bytes]) -> IO[bytes]:
     return io.BytesIO(data) if isinstance(data, bytes) else data
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from functools import lru_cache
-from typing import BinaryIO
+from typing import IO, Any, cast
 
 from PIL import Image, ImageFile
 
@@ -35,7 +35,7 @@ class NicImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         try:
-            reader = nic.Reader(self.fp)
+            reader = nic.Reader(cast("IO[bytes]", self.fp))
             self.info.update(pillow_info(reader.metadata()))
         except CodecError as error:
             raise OSError(str(error)) from error
@@ -43,7 +43,7 @@ class NicImageFile(ImageFile.ImageFile):
         self._size = header.width, header.height
         self._mode = ("L" if header.grey else "RGB") + "A" * header.alpha
 
-    def load(self):
+    def load(self) -> Any:
         """Decode the pixels, once. Raises OSError for damage."""
         if not self._is_decoded and self.fp is not None:
             try:
@@ -62,7 +62,7 @@ def _accept(prefix: bytes) -> bool:
     return prefix.startswith(nic.MAGIC)
 
 
-def _save(image: Image.Image, file: BinaryIO, _name: str | bytes) -> None:
+def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
     options = image.encoderinfo
     image = image.copy()
     for key in INFO_KEYS.values():

@@ -1,1 +1,5 @@
-"""The networks, their training and their export. Needs the extra ``train`` (torch, compressai, lightning)."""
+"""Quantisation, networks, training and export of models. Needs the extra ``train``: torch, compressai, lightning.
+
+Four floors, each of which imports only from itself and from those below: ``export``, ``training``, ``networks``,
+``quantization``.
+"""

@@ -7,7 +7,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import IO
 
 from codec.entropy.constants import MAX_HUNDREDTHS
 from codec.errors import ArgumentError, FormatError
@@ -121,7 +121,7 @@ class Reader:
             that the header says.
     """
 
-    file: BinaryIO
+    file: IO[bytes]
     salvage: bool = False
     header: Header = field(init=False)
     bytes_read: int = field(init=False, default=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def synthesise(
     unit_quality = np.array([hundredths / MAX_HUNDREDTHS], np.float32)
 
     def run(y_hat: np.ndarray) -> np.ndarray:
-        return engine.run("synthesis", y_hat=y_hat[None] / np.float32(UNITS), quality=unit_quality)[0][0]
+        shape = (1, 3, *(CELL * side for side in y_hat.shape[1:]))
+        return engine.run("synthesis", shape, y_hat=y_hat[None] / np.float32(UNITS), quality=unit_quality)[0][0]
 
     return run_with_halo(run, latents, window, whole, halo)
 
@@ -99,7 +101,7 @@ class Decoder:
         pixels = self._synthesise_windows(latents)
         alpha = np.full(self.area.shape, 255, np.uint8) if self.header.alpha else None
         for index in self.tiles:
-            self._unless_damaged(index, lambda i=index: self._paste_stored(i, pixels, alpha))
+            self._unless_damaged(index, partial(self._paste_stored, index, pixels, alpha))
         self._fill_damaged(pixels)
         metadata = {} if self.region else self.reader.metadata()
         return Picture(pixels, self.header.grey, alpha, metadata)
@@ -111,7 +113,7 @@ class Decoder:
         """
         latents = np.zeros((self.model.latents, *self.outer.shape), np.float32)
         for index in self.tiles:  # one by one: a file has one position
-            self._unless_damaged(index, lambda i=index: self._unpack(i))
+            self._unless_damaged(index, partial(self._unpack, index))
         with_latents = [index for index, content in self.contents.items() if content.has_latents]
         if with_latents:
             self.engine.prepare(*ENTROPY_GRAPHS, *next_graphs)

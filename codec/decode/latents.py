@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from codec.container.tile import TileContent
+from codec.entropy.codebook import Codebook
 from codec.entropy.constants import HYPER_MAX, UNITS
 from codec.entropy.range_coder import RangeDecoder
 from codec.errors import FormatError
@@ -33,7 +34,8 @@ def decode_latents(
         ModelError: for a model whose graphs do not compute what they should.
     """
     decoder = RangeDecoder(content.colours)
-    if content.hides_signs and model.hidden_signs is None:
+    signs = model.hidden_signs if content.hides_signs else None
+    if content.hides_signs and signs is None:
         raise FormatError("a tile hides signs, which the model's vectors do not have")
     channels = hyper_channels(model.hyper_latents, height, width)
     z_hat = decoder.decode(channels, model.hyper_tables).reshape(-1, *hyper_shape(height, width)).astype(np.float32)
@@ -42,12 +44,9 @@ def decode_latents(
 
     def residuals_of(prediction: Prediction) -> StepArrays:
         if model.codebook is not None:
-            return _decode_vectors(model, decoder, prediction)
+            return _decode_vectors(model.codebook, decoder, prediction)
         scale_indices = concatenate(prediction.scale_indices)
-        if content.hides_signs:
-            symbols = model.hidden_signs.decode(decoder, scale_indices)
-        else:
-            symbols = decoder.decode(scale_indices, model.scale_tables)
+        symbols = signs.decode(decoder, scale_indices) if signs else decoder.decode(scale_indices, model.scale_tables)
         return split_like(symbols * UNITS, prediction.means)
 
     latents = walk_steps(engine, z_hat, hundredths, (model.latents, height, width), residuals_of)
@@ -55,7 +54,6 @@ def decode_latents(
     return latents
 
 
-def _decode_vectors(model: Model, decoder: RangeDecoder, prediction: Prediction) -> StepArrays:
-    book = model.codebook
+def _decode_vectors(book: Codebook, decoder: RangeDecoder, prediction: Prediction) -> StepArrays:
     codewords = book.decode(decoder, join_vectors(prediction.scale_indices, book.length))
     return split_vectors(codewords, prediction.means)

@@ -25,7 +25,7 @@ import numpy as np
 
 from codec.container.nicm import POST_FILTER
 from codec.container.post_filter import unpack
-from codec.errors import FormatError, ModelError
+from codec.errors import FormatError
 from codec.geometry import in_parallel
 from codec.networks.engine import Engine
 from codec.networks.model import Model
@@ -93,9 +93,7 @@ class PostFilter:
             bottom = min(height, top + _STRIP_ROWS)
             first = max(0, top - RADIUS)
             strip = x_hat[None, :, first : bottom + RADIUS]
-            output = self._engine.run(POST_FILTER, x_hat=strip, **self._inputs._asdict())[0]
-            if output.shape != strip.shape:
-                raise ModelError("the model's post-filter changes the size of pictures")
+            output = self._engine.run(POST_FILTER, strip.shape, x_hat=strip, **self._inputs._asdict())[0]
             filtered[:, top:bottom] = output[0, :, top - first : bottom - first]
 
         in_parallel(filter_strip, range(0, height, _STRIP_ROWS), self._engine.threads)

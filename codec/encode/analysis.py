@@ -8,7 +8,6 @@ from codec.encode.plan import Plan
 from codec.encode.synthesis_gradient import Target
 from codec.entropy.constants import MAX_HUNDREDTHS
 from codec.entropy.range_coder import VALUE_LIMIT
-from codec.errors import ModelError
 from codec.geometry import CELL, Area
 
 
@@ -26,9 +25,8 @@ def analyse(plan: Plan, x: np.ndarray, cells: Area) -> np.ndarray:
         ModelError: for a model whose analysis gives latents of another shape.
     """
     unit_quality = np.array([plan.header.hundredths / MAX_HUNDREDTHS])
-    y = plan.engine.run("analysis", x=x[None], quality=unit_quality)[0][0]
-    if y.shape != (plan.model.latents, *cells.shape):
-        raise ModelError("the model's analysis does not give as many latents as it should")
+    shape = (1, plan.model.latents, *cells.shape)
+    y = plan.engine.run("analysis", shape, x=x[None], quality=unit_quality)[0][0]
     for tile in plan.tiles_in(cells):
         if tile in plan.without_latents:
             y[(slice(None), *tile.intersection(cells).slices_in(cells))] = 0

@@ -38,12 +38,12 @@ def hide_signs(tiles: Sequence[StepSymbols], costs: SymbolCosts, rate_weight: fl
         tiles: the same context step of several tiles, whose trellises are searched side by side.
         rate_weight: multiplies ``RATE_WEIGHTS``.
     """
-    hiding = [i for i, tile in enumerate(tiles) if tile.layout]
-    changes = [_change(tiles[i], tiles[i].layout, costs, rate_weight) for i in hiding]
+    layouts = {i: tile.layout for i, tile in enumerate(tiles) if tile.layout}
+    changes = [_change(tiles[i], layout, costs, rate_weight) for i, layout in layouts.items()]
     flips = syndrome_trellis.cheapest_flips([change for change, _ in changes])
     results = [tile.symbols for tile in tiles]
-    for i, (_, directions), flipped in zip(hiding, changes, flips, strict=True):
-        symbols, layout = results[i].copy(), tiles[i].layout
+    for (i, layout), (_, directions), flipped in zip(layouts.items(), changes, flips, strict=True):
+        symbols = results[i].copy()
         symbols[layout.carriers[flipped]] += directions[flipped]
         symbols[layout.signless] = np.abs(symbols[layout.signless])
         results[i] = apply_signs(symbols, layout)

@@ -30,7 +30,7 @@ def hyper_latents(engine: Engine, y: np.ndarray) -> np.ndarray:
     _, height, width = y.shape
     rows, columns = hyper_shape(height, width)
     padded = np.pad(y, ((0, 0), (0, 4 * rows - height), (0, 4 * columns - width)), mode="edge")
-    z = engine.run("hyper_analysis", y=padded[None])[0][0]
+    z = engine.run("hyper_analysis", (1, None, rows, columns), y=padded[None])[0][0]
     return np.clip(np.nan_to_num(np.rint(z)), -HYPER_MAX, HYPER_MAX).astype(np.float32)
 
 
@@ -55,7 +55,7 @@ class TileEncoder:
         engine: Engine,
         model: Model,
         z_hat: np.ndarray,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         hundredths: int,
         *,
         hide: bool = False,

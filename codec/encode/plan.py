@@ -70,8 +70,8 @@ def make_plan(engines: EnginePool, model: Model, picture: Picture, hundredths: i
     """The plan for encoding ``picture`` at a quality in hundredths."""
     height, width = picture.pixels.shape[:2]
     exponent = tile_exponent(height * width)
-    has_alpha = picture.alpha is not None
-    header = nic.Header(model.model_id, width, height, hundredths, picture.grey, has_alpha, exponent)
+    alpha = picture.alpha
+    header = nic.Header(model.model_id, width, height, hundredths, picture.grey, alpha is not None, exponent)
     cells, tile_cells = cells_of(height, width), header.tile_size // CELL
     tiles = list(cells.split(tile_cells))
     windows = list(cells.split(window_size(tile_cells, WINDOW)))
@@ -81,7 +81,7 @@ def make_plan(engines: EnginePool, model: Model, picture: Picture, hundredths: i
     def needs_no_latents(tile: Area) -> bool:
         inside = tile.scaled(CELL).intersection(frame).slices_in(frame)
         pixels = picture.pixels[inside]
-        return bool((pixels == pixels[0, 0]).all()) or (has_alpha and not picture.alpha[inside].any())
+        return bool((pixels == pixels[0, 0]).all()) or (alpha is not None and not alpha[inside].any())
 
     flags = in_parallel(needs_no_latents, tiles, windows_at_once)
     without_latents = frozenset(tile for tile, flag in zip(tiles, flags, strict=True) if flag)

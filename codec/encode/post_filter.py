@@ -100,8 +100,8 @@ def _features(padded: np.ndarray, rows: range, width: int) -> np.ndarray:
     outputs = iter(by_colour.swapaxes(0, 1))
     differences = {}
     for dy, dx in NEIGHBOURS:
-        pair = (_shifted(padded, rows, sign * dy, sign * dx, width) for sign in (1, -1))
-        differences[dy, dx] = np.add(*pair, out=next(outputs))
+        one, opposite = (_shifted(padded, rows, sign * dy, sign * dx, width) for sign in (1, -1))
+        differences[dy, dx] = np.add(one, opposite, out=next(outputs))
         differences[dy, dx] -= twice
     next(outputs)[:] = tone
     for dy, dx in CLIPPED:

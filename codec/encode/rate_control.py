@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def fit_bytes(encode: Callable[[int], bytes], max_bytes: int) -> int:
     limit = math.log(max(1, max_bytes))
     below, above = _search(log_bytes, limit - BYTES_TOLERANCE / 2, (limit - BYTES_TOLERANCE, limit), _LOG_BYTES_SLOPE)
     if below is None:
-        smallest = round(math.exp(above.value))
+        smallest = round(math.exp(cast("_Trial", above).value))
         raise LimitError(f"the smallest file that this model makes of the picture has {smallest} bytes")
     return below.hundredths
 
@@ -51,7 +51,8 @@ def fit_psnr(measure: Callable[[int], float], min_psnr: float) -> int:
     accepted = (min_psnr, min_psnr + PSNR_TOLERANCE)
     below, above = _search(measure, min_psnr + PSNR_TOLERANCE / 2, accepted, _PSNR_SLOPE)
     if above is None:
-        raise LimitError(f"the best PSNR that this model reaches on the picture is {below.value:.2f} dB")
+        best = cast("_Trial", below).value
+        raise LimitError(f"the best PSNR that this model reaches on the picture is {best:.2f} dB")
     return above.hundredths
 
 
@@ -88,7 +89,7 @@ def _next_quality(below: _Trial | None, above: _Trial | None, aim: float, slope:
         return int(np.clip(round(guess), below.hundredths + 1, above.hundredths - 1))
     if is_stuck:
         return MAX_HUNDREDTHS if below else 0
-    known = below or above
+    known = cast("_Trial", below or above)
     guess = known.hundredths + (aim - known.value) / slope
-    low, high = (below.hundredths + 1, MAX_HUNDREDTHS) if below else (0, above.hundredths - 1)
+    low, high = (known.hundredths + 1, MAX_HUNDREDTHS) if below else (0, known.hundredths - 1)
     return round(float(np.clip(guess, low, high)))  # clipped first: the PSNR that is asked for may be infinite

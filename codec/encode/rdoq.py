@@ -48,20 +48,17 @@ def rdoq_step(
     state: LatentState,
     step_scale: float,
     rng: np.random.Generator,
-    damping: np.ndarray | float = 1.0,
 ) -> tuple[np.ndarray, float]:
     """Decoded latents (M, h, w), changed by one quantisation step where that is predicted to gain.
 
     Args:
         step_scale: divides the curvature; above 1, more latents change.
         rng: draws which of the changes are made.
-        damping: multiplies the curvature, for all latents or each (M, h, w).
 
     Returns:
         The latents, and the predicted gain of all changes as a share of the latents' bits.
     """
-    curvature = CURVATURE / (2 * step_scale) * damping * state.curvature_ratio
-    curvature = np.broadcast_to(curvature, state.gradient.shape)
+    curvature = np.broadcast_to(CURVATURE / (2 * step_scale) * state.curvature_ratio, state.gradient.shape)
     # Elsewhere no change can gain: a zero is the cheapest symbol.
     candidates = np.nonzero((state.symbols != 0) | (np.abs(state.gradient) > curvature))
     symbols, scale_indices, gradient = (a[candidates] for a in (state.symbols, state.scale_indices, state.gradient))

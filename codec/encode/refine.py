@@ -28,13 +28,8 @@ ITERATIONS = {1: 0, 2: 1, 3: 2, 4: 8, 5: 16}
 DEFAULT_EFFORT = 2
 SCALE_UP, SCALE_DOWN = 1.07, 0.8
 """Factors of the step scale after an iteration that gained, and after one that did not."""
-MIN_STEP_SCALE, RESTART_STEP_SCALE = 0.8, 1.5
-"""Below the first hardly any latent changes: the search restarts with the second, which leaves local minima."""
 BACKTRACK_TOLERANCE = 1.02
 """Accept a step that costs up to 2 % more than the best; otherwise go back to the best."""
-DAMPING, MAX_DAMPING = 1.6, 8.0
-"""The curvature of a latent that changes back is multiplied by the first, up to the second, each time that it does (as
-Rprop's step sizes; Riedmiller, Braun 1993): it oscillates together with its neighbours."""
 MAX_TRUSTED_GAIN = 0.5
 """A step is made without a check of what it gave only if it predicts a gain of less than this share of the bits.
 Photographs predict up to 0.2; pictures unlike any that the model has seen several times as much, and gain nothing."""
@@ -110,20 +105,15 @@ class Refiner:
             latents, predicted_gain = rdoq_step(self.costs, best.state, SINGLE_STEP_SCALE, rng)
             if predicted_gain < MAX_TRUSTED_GAIN:
                 return Refinement(best, latents)
-        step_scale, damping, last_change = 1.0, np.ones_like(y), np.zeros_like(y)
         current, cost = best, self.cost(best, target)
-        least_cost = cost
+        step_scale, least_cost = 1.0, cost
         for _ in range(iterations):
             # The filter changes little from step to step: what it adds is subtracted from the target.
             unfiltered = target._replace(x=target.x - (current.filtered - current.x_hat))
-            latents, _ = rdoq_step(self.costs, current.state, step_scale, rng, damping)
-            change = latents - current.state.decoded
-            damping = np.where(change * last_change < 0, (DAMPING * damping).clip(max=MAX_DAMPING), damping)
-            last_change = np.where(change, change, last_change)
+            latents, _ = rdoq_step(self.costs, current.state, step_scale, rng)
             candidate = self.code(unfiltered, clip_to_cell(current.state.y, latents)).filtered_by(post_filter)
             previous_cost, cost = cost, self.cost(candidate, target)
             step_scale *= SCALE_UP if cost < previous_cost else SCALE_DOWN
-            step_scale = step_scale if step_scale >= MIN_STEP_SCALE else RESTART_STEP_SCALE
             if cost < least_cost:
                 best, least_cost = candidate, cost
             is_near = cost < BACKTRACK_TOLERANCE * least_cost

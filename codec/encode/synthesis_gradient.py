@@ -43,9 +43,8 @@ def synthesis_gradient(engine: Engine, decoded: np.ndarray, target: Target, hund
     unit_quality = np.array([hundredths / MAX_HUNDREDTHS], np.float32)
     inputs = {"y_hat": decoded[None], "x": target.x[None], "weight": target.weight[None], "quality": unit_quality}
     with _MEMORY_LIMIT:
-        outputs = engine.run(GRADIENT, **inputs)
-    shapes = [(1, *target.x.shape), (1, *decoded.shape)]
-    if [array.shape for array in outputs] != shapes or not np.isfinite(outputs[1]).all():
+        outputs = engine.run(GRADIENT, (1, *target.x.shape), (1, *decoded.shape), **inputs)
+    if not np.isfinite(outputs[1]).all():
         raise ModelError("the model's gradient does not fit its synthesis")
     x_hat, gradient = (array[0] for array in outputs)
     error = target.weight * np.square(x_hat - target.x)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -28,7 +29,7 @@ _BAND_ROWS = 32
 """The first trial codes every fourth band of so many rows, to learn what this tile costs."""
 
 
-def _webp(pixels: np.ndarray, **settings) -> bytes:
+def _webp(pixels: np.ndarray, **settings: Any) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "WEBP", method=_METHOD, **settings)
     return buffer.getvalue()

@@ -19,7 +19,7 @@ def to_vectors(array: np.ndarray, length: int) -> np.ndarray:
     return parts.transpose(0, 2, 3, 1).reshape(array.size // length, length)
 
 
-def from_vectors(vectors: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+def from_vectors(vectors: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """The inverse of ``to_vectors``: vectors to (G, h, w) = ``shape``."""
     groups, height, width = shape
     length = vectors.shape[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 SCALE_LEVELS = 64
 """Scale indices run from 0 to SCALE_LEVELS - 1."""
 SCALE_MIN, SCALE_MAX = 0.11, 256.0
@@ -30,7 +32,7 @@ def step_phases(step: int) -> list[tuple[int, int]]:
     return [_PHASES[(step + group) % STEPS] for group in range(STEPS)]
 
 
-def lambda_at(lambda_min: float, lambda_max: float, unit_quality):
+def lambda_at(lambda_min: float, lambda_max: float, unit_quality: Any) -> Any:
     """lambda for a quality in [0, 1], a number or a tensor: in geometric progression between the two."""
     return lambda_min * (lambda_max / lambda_min) ** unit_quality
 

@@ -96,7 +96,7 @@ class HiddenSigns:
     def layout(self, scale_indices: np.ndarray) -> Layout | None:
         """The layout for a step's scale indices (N,); None where no sign can be hidden."""
         capacities = self.capacities[scale_indices]
-        order = np.flatnonzero(capacities)
+        order: np.ndarray = np.flatnonzero(capacities)
         order = order[np.argsort(scale_indices[order].astype(np.uint8), kind="stable")]
         lanes = min(max(int(capacities.sum()) // (LANE_BITS * TOTAL), 1), MAX_LANES)
         order = order[len(order) % lanes :].reshape(-1, lanes)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,10 +163,10 @@ def bd_rates(curves: dict[str, list[Point]]) -> dict[str, dict[str, dict[str, fl
 
 def _jobs(codec: Codec, qualities: list[float], against: list[str], effort: int | None) -> Iterator[Job]:
     for quality in qualities:
-        yield Job("nic", quality, lambda picture, q=quality: codec.encode(picture, q, effort=effort), codec.decode)
+        yield Job("nic", quality, partial(codec.encode, quality=quality, effort=effort), codec.decode)
     for name in against:
         for quality in ANCHORS[name].qualities:
-            yield Job(name, quality, lambda picture, n=name, q=quality: encode_anchor(n, picture, q), decode_anchor)
+            yield Job(name, quality, partial(encode_anchor, name, quality=quality), decode_anchor)
 
 
 def _load_model(codec: Codec) -> None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 
+Shape = tuple[int | None, ...]
+"""Of an output that a graph must give; None stands for any size."""
+
+
 class Engine:
     """The graphs of one model, each on ``threads`` threads (0: one for each core).
 
@@ -44,29 +48,38 @@ class Engine:
                 self._sessions[graph] = self._loader.submit(self._load, graph)
             return self._sessions[graph]
 
-    def run(self, graph: str, **inputs: np.ndarray) -> list[np.ndarray]:
+    def run(self, graph: str, *shapes: Shape, **inputs: np.ndarray) -> list[np.ndarray]:
         """The outputs of ``graph`` for ``inputs``, which are converted to float32.
 
+        Args:
+            shapes: those of the outputs, which are checked; without any, the caller checks.
+
         Raises:
-            ModelError: for a graph that ONNX Runtime does not accept, or that does not take such inputs.
+            ModelError: for a graph that ONNX Runtime does not accept, that does not take such inputs, or that
+                gives other outputs.
             EngineError: when ONNX Runtime is missing, or fails.
         """
         session = self._session(graph).result()
         arrays = {name: np.asarray(array, np.float32) for name, array in inputs.items()}
         try:
-            return session.run(None, arrays)
+            outputs = session.run(None, arrays)
+        except MemoryError:
+            raise
         except Exception as error:  # ONNX Runtime has a class for each status, without a common base
             if type(error).__name__ in ("InvalidArgument", "ValueError"):
                 raise ModelError(f"the model's graph {graph!r} does not take its inputs") from error
             raise EngineError(f"ONNX Runtime failed to compute the graph {graph!r}: {_reason(error)}") from error
+        if shapes and not (len(outputs) == len(shapes) and all(map(_has_shape, outputs, shapes))):
+            raise ModelError(f"the model's graph {graph!r} gives arrays of another shape")
+        return outputs
 
     def _load(self, graph: str) -> InferenceSession:
         # Read when ONNX Runtime is loaded: without it, a telemetry database appears in the cache folder.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             import onnxruntime
-        except ImportError as error:
-            raise EngineError(f"onnxruntime is not installed, or cannot be loaded: {error}") from error
+        except Exception as error:  # a missing library, or another version of NumPy, may be of any class
+            raise EngineError(f"onnxruntime is not installed, or cannot be loaded: {_reason(error)}") from error
 
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
@@ -85,6 +98,10 @@ class Engine:
             raise
         except Exception as error:  # as above
             raise ModelError(f"the model's graph {graph!r} is not valid: {_reason(error)}") from error
+
+
+def _has_shape(array: np.ndarray, shape: Shape) -> bool:
+    return len(array.shape) == len(shape) and all(b in (a, None) for a, b in zip(array.shape, shape, strict=True))
 
 
 def _reason(error: Exception) -> str:

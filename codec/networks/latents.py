@@ -58,9 +58,12 @@ class ContextSteps:
         shape: (M, h, w).
     """
 
-    def __init__(self, engine: Engine, z_hat: np.ndarray, hundredths: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, engine: Engine, z_hat: np.ndarray, hundredths: int, shape: tuple[int, ...]) -> None:
         level = np.full((1, 1, 1, 1), quality_level(hundredths), np.float32)
-        features = engine.run("hyper_synthesis", z_hat=z_hat[None], quality_level=level)[0]
+        expected = (1, None, *(4 * side for side in z_hat.shape[1:]))
+        features = engine.run("hyper_synthesis", expected, z_hat=z_hat[None], quality_level=level)[0]
+        if features.shape[1] % STEPS:
+            raise ModelError("the model does not give as many features for each context step")
         self._features = np.ascontiguousarray(features[:, :, : shape[1], : shape[2]])
         self._engine, self._step, self._decoded = engine, 0, np.zeros((1, *shape), np.float32)
 
@@ -75,8 +78,10 @@ class ContextSteps:
         inputs = {"features": self._features[:, self._step * width : (self._step + 1) * width]}
         if self._step:
             inputs["decoded"] = self._decoded
-        mean, scale_index = (output[0] for output in self._engine.run(f"context{self._step}", **inputs))
         shape = self.decoded.shape
+        expected = (1, shape[0], None, None)
+        outputs = self._engine.run(f"context{self._step}", expected, expected, **inputs)
+        mean, scale_index = (output[0] for output in outputs)
         positions = _step_positions(shape[0], self._step)
         means = _at_positions(mean, positions, shape)
         scale_indices = [
@@ -92,7 +97,7 @@ class ContextSteps:
 
 
 def walk_steps(
-    engine: Engine, z_hat: np.ndarray, hundredths: int, shape: tuple[int, int, int], residuals_of: ResidualSource
+    engine: Engine, z_hat: np.ndarray, hundredths: int, shape: tuple[int, ...], residuals_of: ResidualSource
 ) -> np.ndarray:
     """All context steps of a tile, arguments as for ``ContextSteps``; ``residuals_of`` is asked once for each step.
 
@@ -113,7 +118,7 @@ def _step_positions(latents: int, step: int) -> list[Positions]:
     ]
 
 
-def _at_positions(output: np.ndarray, positions: list[Positions], shape: tuple[int, int, int]) -> StepArrays:
+def _at_positions(output: np.ndarray, positions: list[Positions], shape: tuple[int, ...]) -> StepArrays:
     """What a context graph gives, (M, ceil(h/2), ceil(w/2)) or the whole (M, h, w), at its step's positions.
 
     Raises:

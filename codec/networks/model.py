@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -77,10 +78,11 @@ class Model:
             ModelError: when the metadata does not say what the model was trained with.
         """
         recipe = self.metadata.get("recipe")
-        ends = [recipe.get(name) for name in ("lambda_min", "lambda_max")] if isinstance(recipe, dict) else []
+        names = ("lambda_min", "lambda_max")
+        ends: list[Any] = [recipe.get(name) for name in names] if isinstance(recipe, dict) else []
         if len(ends) != 2 or not all(type(end) is float and 0 < end < 1e9 for end in ends):
             raise ModelError("the model does not say how it was trained: encoding cannot weigh bits against errors")
-        return lambda_at(*ends, unit_quality) * 255**2
+        return lambda_at(ends[0], ends[1], unit_quality) * 255**2
 
 
 def read_model(data: bytes) -> Model:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
@@ -72,7 +73,7 @@ def picture_bytes(image: Image.Image, kind: str, *, note: Note = silent, **optio
     others = {name: content for name, content in image.info.items() if name not in metadata}
     # All of it, or as many kinds as the format takes.
     for kept in (names for count in range(len(metadata), -1, -1) for names in combinations(metadata, count)):
-        part = {name: metadata[name] for name in kept}
+        part: dict[Any, bytes] = {name: metadata[name] for name in kept}
         image.info = others | part  # some formats take it from there, whatever options say
         buffer = io.BytesIO()
         try:
@@ -97,7 +98,7 @@ def _metadata_options(metadata: dict[str, bytes], kind: str) -> dict:
         options["pnginfo"] = chunks
     if kind == "TIFF" and "xmp" in options:
         exif = Image.Exif()  # in TIFF, all of it is one directory
-        exif.load(options.get("exif"))
+        exif.load(options.get("exif") or b"")
         exif[_TIFF_XMP] = options.pop("xmp")
         options["exif"] = exif
     return options

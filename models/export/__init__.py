@@ -1,0 +1,1 @@
+"""From a checkpoint to a model file: ONNX graphs, frequency tables, the gradient of the synthesis."""

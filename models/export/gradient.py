@@ -1,7 +1,7 @@
-"""The gradient of a synthesis graph, as the graph's continuation: what lets encoders fit latents to one picture.
+"""The gradient of a synthesis graph, as nodes that continue it. Encoders refine the latents of a picture with it.
 
-Protocol buffers merge when they are joined, so the bytes of a synthesis graph and those made here are together one
-graph. It holds the weights once, and needs nothing but ONNX Runtime.
+Serialised protocol buffers merge when they are concatenated: the bytes of a synthesis graph, followed by the bytes made
+here, are one graph. So a model file holds the weights once, and the gradient needs nothing but ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -16,90 +16,98 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from codec_models.training.model_file_weights import weights_of
 
 PREFIX = "gradient/"
+"""Prefix of all names of the continuation, so that none is also a name of the synthesis."""
 
 
 @dataclass
-class _Builder:
-    """Nodes that follow those of ``synthesis``, and the gradients by its values that are known so far."""
+class _Backward:
+    """The nodes of the backward pass so far, and the gradient of the loss by each value of ``synthesis``.
+
+    Values are named as in the graph; ``variable`` holds those that depend on the latents. Only these get a gradient.
+    """
 
     synthesis: onnx.GraphProto
     nodes: list[NodeProto] = field(default_factory=list)
     constants: list[TensorProto] = field(default_factory=list)
     gradients: dict[str, str] = field(default_factory=dict)
+    variable: set[str] = field(default_factory=lambda: {"y_hat"})
 
     def __post_init__(self) -> None:
-        self.weights = {name: weight.shape for name, weight in weights_of(self.synthesis).items()}
+        self.shapes = {name: weight.shape for name, weight in weights_of(self.synthesis).items()}
+        for node in self.synthesis.node:
+            if self.variable.intersection(node.input):
+                self.variable.update(node.output)
 
     def add(self, operation: str, *inputs: str, **attributes: object) -> str:
-        """The name of what ``operation`` makes of ``inputs``."""
+        """Add a node; returns the name of its output."""
         name = f"{PREFIX}{len(self.nodes)}"
         self.nodes.append(helper.make_node(operation, inputs, [name], name, **attributes))
         return name
 
     def constant(self, value: object, dtype: type = np.float32) -> str:
-        """The name of a constant."""
+        """Add a constant; returns its name."""
         name = f"{PREFIX}constant{len(self.constants)}"
         self.constants.append(numpy_helper.from_array(np.array(value, dtype), name))
         return name
 
-    def give(self, value: str, gradient: str) -> None:
-        """Add to the gradient by ``value``."""
-        known = self.gradients.get(value)
-        self.gradients[value] = self.add("Add", known, gradient) if known else gradient
+    def accumulate(self, value: str, gradient: str) -> None:
+        """Add ``gradient`` to the gradient by ``value``, the sum over all nodes that use it."""
+        earlier = self.gradients.get(value)
+        self.gradients[value] = self.add("Add", earlier, gradient) if earlier else gradient
 
 
-def _conv(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> None:
+def _conv(b: _Backward, node: NodeProto, gradient: str) -> None:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     kernel, group, weight = attributes["kernel_shape"], attributes["group"], node.input[1]
     if attributes["pads"] != [side // 2 for side in kernel] * 2 or attributes["strides"] != [1, 1]:
         raise ValueError(f"the gradient of the convolution {node.name} is not known")
     if group == 1:
         weight = b.add("Transpose", weight, perm=[1, 0, 2, 3])
-    elif b.weights[weight][:2] != (group, 1):
+    elif b.shapes[weight][:2] != (group, 1):
         raise ValueError(f"the gradient of the grouped convolution {node.name} is not known")
-    if kernel != [1, 1]:
-        # Turned round: both axes of the kernel from last to first.
-        ends = [b.constant(ends, np.int64) for ends in ([-1, -1], [-99, -99], [2, 3], [-1, -1])]
-        weight = b.add("Slice", weight, *ends)
-    b.give(node.input[0], b.add("Conv", gradient, weight, **attributes))
+    if kernel != [1, 1]:  # rotated by 180 degrees: rows and columns from the last to the first
+        slices = [b.constant(values, np.int64) for values in ([-1, -1], [-99, -99], [2, 3], [-1, -1])]
+        weight = b.add("Slice", weight, *slices)
+    b.accumulate(node.input[0], b.add("Conv", gradient, weight, **attributes))
 
 
-def _add(b: _Builder, node: NodeProto, gradient: str, moving: set[str]) -> None:
+def _add(b: _Backward, node: NodeProto, gradient: str) -> None:
     for value in node.input:
-        if value in moving:
-            b.give(value, gradient)
+        if value in b.variable:
+            b.accumulate(value, gradient)
 
 
-def _mul(b: _Builder, node: NodeProto, gradient: str, moving: set[str]) -> None:
+def _mul(b: _Backward, node: NodeProto, gradient: str) -> None:
     for value, other in zip(node.input, reversed(node.input), strict=True):
-        if value in moving:
-            b.give(value, b.add("Mul", gradient, other))
+        if value in b.variable:
+            b.accumulate(value, b.add("Mul", gradient, other))
 
 
-def _leaky_relu(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> None:
+def _leaky_relu(b: _Backward, node: NodeProto, gradient: str) -> None:
     slope = b.add("Max", b.add("Sign", node.input[0]), b.constant(node.attribute[0].f))  # "Where" takes much longer
-    b.give(node.input[0], b.add("Mul", gradient, slope))
+    b.accumulate(node.input[0], b.add("Mul", gradient, slope))
 
 
-def _sigmoid(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> None:
+def _sigmoid(b: _Backward, node: NodeProto, gradient: str) -> None:
     slope = b.add("Mul", node.output[0], b.add("Sub", b.constant(1), node.output[0]))
-    b.give(node.input[0], b.add("Mul", gradient, slope))
+    b.accumulate(node.input[0], b.add("Mul", gradient, slope))
 
 
-def _depth_to_space(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> None:
+def _depth_to_space(b: _Backward, node: NodeProto, gradient: str) -> None:
     side = next(a.i for a in node.attribute if a.name == "blocksize")
-    weight = next(n.input[1] for n in b.synthesis.node if n.output[0] == node.input[0])  # of the convolution before
-    channels = b.weights[weight][0]
+    weight = next(n.input[1] for n in b.synthesis.node if n.output[0] == node.input[0])  # of the convolution before it
+    channels = b.shapes[weight][0]
+    # torch has the position inside the square as the faster index of a channel, ONNX as the slower one.
     order = np.arange(channels).reshape(side * side, -1).T.ravel()
-    by_place = b.add("SpaceToDepth", gradient, blocksize=side)
-    b.give(node.input[0], b.add("Gather", by_place, b.constant(order, np.int64), axis=1))
+    by_position = b.add("SpaceToDepth", gradient, blocksize=side)
+    b.accumulate(node.input[0], b.add("Gather", by_position, b.constant(order, np.int64), axis=1))
 
 
-def _cast(b: _Builder, node: NodeProto, gradient: str, _moving: set[str]) -> None:
-    b.give(node.input[0], gradient)  # from float32 to float32
+def _cast(b: _Backward, node: NodeProto, gradient: str) -> None:
+    b.accumulate(node.input[0], gradient)  # from float32 to float32
 
 
-RULES: dict[str, Callable[[_Builder, NodeProto, str, set[str]], None]] = {
+RULES: dict[str, Callable[[_Backward, NodeProto, str], None]] = {
     "Add": _add,
     "Cast": _cast,
     "Conv": _conv,
@@ -108,37 +116,33 @@ RULES: dict[str, Callable[[_Builder, NodeProto, str, set[str]], None]] = {
     "Mul": _mul,
     "Sigmoid": _sigmoid,
 }
-"""What each operation gives to the gradients by its inputs: builder, node, gradient by its output, what depends on
-the latents. Only the operations of this project's own synthesis graphs."""
+"""For each operation of this project's synthesis graphs: the rule that takes the gradient by a node's output, and adds
+to the gradients by its inputs."""
 
 
 def gradient_of(synthesis: bytes) -> bytes:
-    """The continuation of a ``synthesis`` graph (ONNX bytes, from "y_hat" and "quality" to "x_hat").
+    """The continuation (ONNX bytes) of a graph ``synthesis``, which maps "y_hat" and "quality" to "x_hat".
 
-    Both joined take also "x" (1, 3, H, W) in [0, 1] and "weight" (1, 1, H, W), of the size of x_hat. They give x_hat,
-    and "slope" (1, M, h, w): the gradient by y_hat of the sum of weight * (x_hat - x)**2.
+    The joined graph has the further inputs "x" (1, 3, H, W) in [0, 1] and "weight" (1, 1, H, W), with the height and
+    width of x_hat. Its outputs are "x_hat", and "slope" (1, M, h, w): the gradient by y_hat of the sum of
+    ``weight * (x_hat - x)**2``.
 
     Raises:
-        ValueError: when the graph holds an operation whose gradient is not known here.
+        ValueError: when the graph has an operation without a rule in ``RULES``.
     """
     graph = onnx.load_from_string(synthesis).graph
-    b = _Builder(graph)
-    moving = {"y_hat"}
-    for node in graph.node:
-        if moving.intersection(node.input):
-            moving.update(node.output)
-    twice = b.add("Mul", b.constant(2), "weight")
-    b.give("x_hat", b.add("Mul", twice, b.add("Sub", "x_hat", "x")))
+    b = _Backward(graph)
+    double_weight = b.add("Mul", b.constant(2), "weight")
+    b.accumulate("x_hat", b.add("Mul", double_weight, b.add("Sub", "x_hat", "x")))
     for node in reversed(graph.node):
-        if moving.intersection(node.output):
+        if b.variable.intersection(node.output):
             if node.op_type not in RULES:
                 raise ValueError(f"the synthesis graph holds {node.op_type}, whose gradient is not known")
-            RULES[node.op_type](b, node, b.gradients.get(node.output[0], ""), moving)
+            RULES[node.op_type](b, node, b.gradients.get(node.output[0], ""))
     b.nodes.append(helper.make_node("Identity", [b.gradients["y_hat"]], ["slope"]))
-    inputs = [
-        helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, c, None, None]) for n, c in (("x", 3), ("weight", 1))
-    ]
+    shapes = {"x": [1, 3, None, None], "weight": [1, 1, None, None]}
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     slope = helper.make_tensor_value_info("slope", TensorProto.FLOAT, [1, None, None, None])
-    continuation = onnx.ModelProto()  # without versions, which the synthesis has
+    continuation = onnx.ModelProto()  # without versions: the synthesis has them
     continuation.graph.CopyFrom(onnx.GraphProto(node=b.nodes, initializer=b.constants, input=inputs, output=[slope]))
     return continuation.SerializeToString()

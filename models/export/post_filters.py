@@ -1,4 +1,4 @@
-"""The graph that applies a picture's post-filter; ``codec.decode.post_filter`` says what it computes."""
+"""The graph that applies a picture's post-filter. ``codec.decode.post_filter`` describes the filter."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from codec.decode.post_filter import CLIP, CLIPPED, NONLINEAR_FEATURES, RADIUS, SIDE, TONE_WEIGHTED
 
-OPSET, _IR_VERSION = 17, 8
+OPSET, IR_VERSION = 17, 8
+"""Versions of ONNX that all graphs are written in. They are not the newest, so that older runtimes read model files."""
 _TO_THE_END = np.iinfo(np.int64).max
 
 
 def post_filter_graph() -> bytes:
-    """ONNX bytes of what filters "x_hat" (1, 3, H, W), within [0, 1], by "taps", "nonlinear" and "offset".
+    """ONNX bytes of a graph that computes "filtered" (1, 3, H, W).
 
-    ``codec.post_filter.Taps`` says what these are.
+    Its inputs are "x_hat" (1, 3, H, W), which it clips to [0, 1], and the weights "taps", "nonlinear" and "offset" of
+    ``codec.decode.post_filter.FilterInputs``.
     """
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []
@@ -29,30 +31,31 @@ def post_filter_graph() -> bytes:
         return constants[-1].name
 
     def difference(down: int, right: int) -> str:
+        """The pixel ``down`` rows below and ``right`` columns to the right, minus the pixel itself."""
         start = [RADIUS + down, RADIUS + right]
-        stop = [side - RADIUS or _TO_THE_END for side in (down, right)]
-        place = add("Slice", padded, *(constant(ends, np.int64) for ends in (start, stop, [2, 3])))
-        return add("Sub", place, inside)
+        stop = [offset - RADIUS or _TO_THE_END for offset in (down, right)]
+        neighbour = add("Slice", padded, *(constant(value, np.int64) for value in (start, stop, [2, 3])))
+        return add("Sub", neighbour, pixel)
 
     def clipped(value: str) -> str:
         return add("Clip", value, constant(-CLIP), constant(CLIP))
 
-    inside = add("Clip", "x_hat", constant(0), constant(1))
-    padded = add("Pad", inside, constant([0, 0, RADIUS, RADIUS] * 2, np.int64), mode="edge")
-    tone = add("Sub", inside, constant(0.5))
+    pixel = add("Clip", "x_hat", constant(0), constant(1))
+    padded = add("Pad", pixel, constant([0, 0, RADIUS, RADIUS] * 2, np.int64), mode="edge")
+    tone = add("Sub", pixel, constant(0.5))
     square = add("Mul", tone, tone)
-    sides = {place: [difference(*place), difference(*(-step for step in place))] for place in CLIPPED}
-    pairs = [add("Add", *sides[place]) for place in TONE_WEIGHTED]
-    seen = [
-        *(add("Add", *map(clipped, sides[place])) for place in CLIPPED),
-        *(add("Mul", pair, tone) for pair in pairs),
-        *(add("Mul", pair, square) for pair in pairs),
+    differences = {(dy, dx): [difference(dy, dx), difference(-dy, -dx)] for dy, dx in CLIPPED}
+    sums = [add("Add", *differences[neighbour]) for neighbour in TONE_WEIGHTED]
+    nonlinear_features = [
+        *(add("Add", *map(clipped, differences[neighbour])) for neighbour in CLIPPED),
+        *(add("Mul", value, tone) for value in sums),
+        *(add("Mul", value, square) for value in sums),
         square,
         add("Mul", square, tone),
     ]
     linear = add("Conv", padded, "taps", "offset", kernel_shape=[SIDE, SIDE])
-    others = add("Conv", add("Concat", *seen, axis=1), "nonlinear", kernel_shape=[1, 1])
-    nodes.append(helper.make_node("Sum", [inside, linear, others], ["filtered"]))
+    nonlinear = add("Conv", add("Concat", *nonlinear_features, axis=1), "nonlinear", kernel_shape=[1, 1])
+    nodes.append(helper.make_node("Sum", [pixel, linear, nonlinear], ["filtered"]))
     shapes = {
         "x_hat": [1, 3, None, None],
         "taps": [3, 3, SIDE, SIDE],
@@ -63,4 +66,4 @@ def post_filter_graph() -> bytes:
     output = helper.make_tensor_value_info("filtered", TensorProto.FLOAT, [1, 3, None, None])
     graph = helper.make_graph(nodes, "post_filter", inputs, [output], constants)
     opset = helper.make_opsetid("", OPSET)
-    return helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION).SerializeToString()
+    return helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION).SerializeToString()

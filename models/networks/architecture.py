@@ -8,20 +8,39 @@ from dataclasses import dataclass
 from codec.entropy.constants import STEPS
 
 BLOCK_COUNTS = ("analysis_blocks8", "analysis_blocks16", "synthesis_blocks8", "synthesis_blocks16", "context_blocks")
-"""What a model can have more or fewer of than the one that its training starts from."""
+"""Fields that may differ between a model and the one that its training starts from, in either direction."""
 HIDDEN_WIDTHS = {"synthesis_hidden8": "width8", "synthesis_hidden16": "width16"}
-"""What it can have fewer of, and what each of them can be at most, which 0 stands for."""
-MOST_WEIGHTS = 1 << 28
-"""In blocks."""
+"""Fields that may be smaller than in the model that training starts from, each with the field that bounds it."""
+MAX_WIDTH = 4096
+"""The largest value of any field: a limit against typing errors, far above what can be trained."""
+MAX_BLOCK_WEIGHTS = 1 << 28
+"""The most weights in all blocks together: 1 GiB in float32."""
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """Sizes of the networks. Stored in the checkpoint and in the exported model file.
+    """Sizes of the networks. A checkpoint and an exported model file hold them as part of the recipe.
 
-    ``latents`` must be a multiple of 16: four groups for the context steps, and vectors of four
-    channels in the vector-quantised recipe. The synthesis' blocks compute with ``synthesis_hidden8`` and
-    ``synthesis_hidden16`` channels inside; 0 becomes as many as go through them.
+    All fields are integers. Fields that end in 8 are about features with one position for 8x8 pixels, fields that end
+    in 16 about features with one position for 16x16 pixels.
+
+    Attributes:
+        latents: M, channels of the latents; a multiple of 16 (four groups of channels for the context steps, vectors of
+            four channels in vector-quantised models).
+        hyper_latents: N, channels of the hyper-latents.
+        width8, width16: channels of the features of g_a and g_s.
+        analysis_blocks8, analysis_blocks16: residual blocks of g_a.
+        synthesis_blocks8, synthesis_blocks16: residual blocks of g_s.
+        synthesis_hidden8, synthesis_hidden16: channels inside the blocks of g_s, at most ``width8`` and ``width16``;
+            0 stands for these.
+        hyper_width: channels of the features of h_a.
+        parameter_width: channels of the features of h_s.
+        context_width: channels of the features of a context step.
+        context_blocks: residual blocks of a context step, 0 or more.
+        anchors: qualities, evenly spaced over the range, at which gains and the scales of blocks are learned.
+
+    Raises:
+        ValueError: for a field out of range.
     """
 
     latents: int = 320
@@ -44,28 +63,28 @@ class Architecture:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             least = 0 if field.name in ("context_blocks", *HIDDEN_WIDTHS) else 1
-            if type(value) is not int or not least <= value <= 4096:
-                raise ValueError(f"architecture: {field.name} must be an integer from {least} to 4096, not {value!r}")
+            if type(value) is not int or not least <= value <= MAX_WIDTH:
+                raise ValueError(
+                    f"architecture: {field.name} must be an integer from {least} to {MAX_WIDTH}, not {value!r}"
+                )
         if self.latents % 16:
             raise ValueError(f"architecture: latents must be a multiple of 16, not {self.latents}")
-        for name, outer in HIDDEN_WIDTHS.items():
-            object.__setattr__(self, name, getattr(self, name) or getattr(self, outer))
-            if getattr(self, name) > getattr(self, outer):
-                raise ValueError(f"architecture: {name} must not be above {outer}")
+        for name, bound in HIDDEN_WIDTHS.items():
+            object.__setattr__(self, name, getattr(self, name) or getattr(self, bound))
+            if getattr(self, name) > getattr(self, bound):
+                raise ValueError(f"architecture: {name} must not be above {bound}")
+        if self._block_weights() > MAX_BLOCK_WEIGHTS:
+            raise ValueError(f"architecture: blocks of over {MAX_BLOCK_WEIGHTS} weights")
+
+    def _block_weights(self) -> int:
+        """An upper bound on the weights of all blocks, without the few of depthwise convolutions."""
         blocks8 = self.analysis_blocks8 + self.synthesis_blocks8
         blocks16 = self.analysis_blocks16 + self.synthesis_blocks16
-        # Five matrices of the width squared in a block, four in one of a context step; depthwise kernels are few.
+        # Five 1x1 convolutions in a block of a transform; two with twice the width in a block of a context step.
         weights = 5 * (blocks8 * self.width8**2 + blocks16 * self.width16**2)
-        weights += 4 * STEPS * self.context_blocks * self.context_width**2
-        if weights > MOST_WEIGHTS:
-            raise ValueError(f"architecture: blocks of over {MOST_WEIGHTS} weights")
+        return weights + 4 * STEPS * self.context_blocks * self.context_width**2
 
     @property
     def synthesis_halo(self) -> int:
-        """How many latents around a tile its pixels depend on (each 3x3 reaches one position further)."""
+        """Cells around a cell that its pixels depend on: each block's 3x3 reaches one position further."""
         return self.synthesis_blocks16 + -(-self.synthesis_blocks8 // 2)
-
-    @property
-    def analysis_halo(self) -> int:
-        """How many latents' worth of pixels around a tile its latents depend on."""
-        return self.analysis_blocks16 + -(-self.analysis_blocks8 // 2)

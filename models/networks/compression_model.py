@@ -1,8 +1,8 @@
-"""The whole model, as the figure draws it.
+"""The whole model: transforms, hyperprior, context steps and quantizer, with the rate and distortion of a picture.
 
 ::
 
-    x -> g_a -> gain(q) -> y -> quantise around mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
+    x -> g_a -> gain(q) -> y -> quantise y - mean -> y_hat -> inverse gain(q) -> g_s -> x_hat
                            |                  ^
                           h_a -> z -> round -> h_s -> context steps -> mean, scale
 """
@@ -35,30 +35,31 @@ from codec_models.quantization.scalar import Quantized
 from codec_models.quantization.straight_through import ste_round
 
 Quantize = Callable[[Tensor, Tensor, Tensor], Quantized]
-"""Takes latents, means and scale indices of a context step."""
+"""Quantises the latents of a context step. Arguments: latents, means and scale indices, all of one shape."""
 
 
 class CodedLatents(NamedTuple):
     """Latents after all context steps."""
 
-    y_hat: Tensor  # (B, M, h, w), in quantisation steps
-    coded: Tensor  # (B, STEPS * M, h/2, w/2): residuals, with noise in training, else rounded; or the bits of vectors
-    scale_index: Tensor  # as coded: 0 to SCALE_LEVELS - 1, whole numbers in exact arithmetic
-    loss: Tensor  # scalar: the quantizer's own (commitment)
+    y_hat: Tensor  # (B, M, h, w): decoded latents, in quantisation steps
+    coded: Tensor  # (B, STEPS * M, h/2, w/2): residuals, with noise in some training modes; or bits, from vectors
+    scale_index: Tensor  # as ``coded``: 0 to SCALE_LEVELS - 1, integers in exact arithmetic
+    loss: Tensor  # scalar: the quantizer's own loss (commitment)
 
 
 class Compressed(NamedTuple):
-    """The result of one pass through the model."""
+    """The result of one forward pass."""
 
-    x_hat: Tensor  # (B, 3, H, W), around [0, 1]
-    bits: Tensor  # (B,): estimated bits of each picture, latents and hyper-latents
+    x_hat: Tensor  # (B, 3, H, W): decoded pictures, not clamped to [0, 1]
+    bits: Tensor  # (B,): estimated bits of each picture, for latents and hyper-latents
     latents: CodedLatents
 
 
 class CompressionModel(nn.Module):
-    """A variable-rate image compression model (Minnen et al. 2018 in outline; Cui et al. 2021 for the gains).
+    """A variable-rate image compression model.
 
-    Qualities are tensors (B,) in [0, 1], one for each picture.
+    It has a hyperprior and context steps (Minnen et al. 2018), and gains that depend on the quality (Cui et al. 2021).
+    In every method, ``unit_quality`` is a tensor (B,) in [0, 1], with one quality for each picture.
     """
 
     def __init__(self, architecture: Architecture, quantization: str = "mixed") -> None:
@@ -76,9 +77,9 @@ class CompressionModel(nn.Module):
         self.quantizer = make_quantizer(quantization)
 
     def forward(self, x: Tensor, unit_quality: Tensor, progress: float = 1.0) -> Compressed:
-        """Compress ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64.
+        """Compress pictures ``x`` (B, 3, H, W) in [0, 1], H and W multiples of 64.
 
-        ``progress`` in [0, 1] is how far training has come, which some quantizers follow.
+        ``progress`` in [0, 1] is the fraction of the training that is done; some quantizers depend on it.
         """
         y = self.analyse(x, unit_quality)
         features, hyper_bits = self.code_hyper_latents(y, unit_quality)
@@ -87,15 +88,18 @@ class CompressionModel(nn.Module):
         return Compressed(self.synthesise(latents.y_hat, unit_quality), bits, latents)
 
     def analyse(self, x: Tensor, unit_quality: Tensor) -> Tensor:
-        """Pictures to latents y (B, M, H/16, W/16), in quantisation steps."""
+        """Pictures (B, 3, H, W) in [0, 1] to latents y (B, M, H/16, W/16), in quantisation steps."""
         return self.g_a(x, unit_quality) * self.gain(unit_quality)
 
     def synthesise(self, y_hat: Tensor, unit_quality: Tensor) -> Tensor:
-        """Decoded latents (B, M, h, w), in quantisation steps, to pictures (B, 3, 16h, 16w)."""
+        """Decoded latents (B, M, h, w), in quantisation steps, to pictures (B, 3, 16h, 16w), not clamped to [0, 1]."""
         return self.g_s(y_hat * self.inverse_gain(unit_quality), unit_quality)
 
     def code_hyper_latents(self, y: Tensor, unit_quality: Tensor) -> tuple[Tensor, Tensor]:
-        """The features of h_s, (B, STEPS * width, h, w), and the bits (B,) of the hyper-latents of ``y``."""
+        """Code the hyper-latents of ``y`` (B, M, h, w).
+
+        Returns the features of h_s (B, STEPS * width, h, w), and the bits (B,) of the hyper-latents.
+        """
         z = self.h_a(y)
         with torch.autocast(y.device.type, enabled=False):
             z = z.float()
@@ -104,24 +108,27 @@ class CompressionModel(nn.Module):
             return self.h_s(z_hat, quality_level(unit_quality)), -torch.log2(likelihood).sum((1, 2, 3))
 
     def code_latents(self, y: Tensor, features: Tensor, quantize: Quantize) -> CodedLatents:
-        """Quantise ``y`` (B, M, h, w) context step by context step, in float32."""
+        """Quantise latents ``y`` (B, M, h, w), h and w even, context step by context step, in float32.
+
+        ``features`` are those of ``code_hyper_latents``.
+        """
         with torch.autocast(y.device.type, enabled=False):
             y = y.float()
+            groups = y.chunk(STEPS, dim=1)
             y_hat = torch.zeros_like(y)
-            coded, scale_index, losses = [], [], []
-            for step, (network, part) in enumerate(zip(self.context_steps, features.chunk(STEPS, dim=1), strict=True)):
-                mean, step_scale_index = network(part, y_hat * 2.0**MEAN_SHIFT)
-                quantized = quantize(
-                    gather_step(y.chunk(STEPS, dim=1), step), mean * 2.0**-MEAN_SHIFT, step_scale_index
-                )
+            coded, scale_indices, losses = [], [], []
+            for context_step, step_features in zip(self.context_steps, features.chunk(STEPS, dim=1), strict=True):
+                step = context_step.step
+                mean, scale_index = context_step(step_features, y_hat * 2.0**MEAN_SHIFT)
+                quantized = quantize(gather_step(groups, step), mean * 2.0**-MEAN_SHIFT, scale_index)
                 y_hat = y_hat + scatter_step(quantized.values, y, step)
                 coded.append(quantized.coded)
-                scale_index.append(step_scale_index)
+                scale_indices.append(scale_index)
                 losses.append(quantized.loss)
-            return CodedLatents(y_hat, torch.cat(coded, 1), torch.cat(scale_index, 1), torch.stack(losses).sum())
+            return CodedLatents(y_hat, torch.cat(coded, 1), torch.cat(scale_indices, 1), torch.stack(losses).sum())
 
     def latent_bits(self, latents: CodedLatents) -> Tensor:
-        """Estimated bits of each of ``latents.coded``, of its shape."""
+        """Estimated bits of each element of ``latents.coded``, in its shape."""
         if self.quantizer.counts_bits:
             return latents.coded
         with torch.autocast(latents.coded.device.type, enabled=False):
@@ -129,7 +136,7 @@ class CompressionModel(nn.Module):
 
 
 def rate_distortion(compressed: Compressed, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Bits per pixel (B,), and mean squared error (B,) in units of a full range of 1."""
+    """Bits per pixel (B,), and the mean squared error (B,) against pictures ``x`` in [0, 1]."""
     bpp = compressed.bits / (x.shape[2] * x.shape[3])
     mse = functional.mse_loss(compressed.x_hat.float(), x, reduction="none").mean((1, 2, 3))
     return bpp, mse

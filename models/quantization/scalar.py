@@ -1,8 +1,7 @@
-"""Quantisation that gradients pass through: one straight-through primitive, and its alternatives.
+"""Scalar quantisation of latents around their predicted means, in the modes that training can choose from.
 
-Every mode answers the same question. Given a latent ``y`` and its predicted ``mean``, which values does
-the synthesis see, and which values is the rate estimated on? They differ in how they make up for a
-rounding whose true gradient is zero almost everywhere.
+Every mode answers two questions: which values does the synthesis see, and on which values is the rate estimated?
+Rounding is right for both in inference, but it has no gradient; modes differ in what stands in for it in training.
 """
 
 from __future__ import annotations
@@ -11,36 +10,42 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from codec_models.quantization.straight_through import soft_round, ste_round, uniform_noise_like
+from codec_models.quantization.straight_through import add_noise, soft_round, ste_round
 
 SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")
+"""See ``ScalarQuantizer``."""
+FIRST_SHARPNESS, LAST_SHARPNESS = 1.0, 12.0
+"""``alpha`` of ``soft_round`` when training begins and ends (no unit)."""
 
 
 class Quantized(NamedTuple):
-    """What a quantizer answers."""
+    """The result of a quantizer, for latents of any shape, in quantisation steps."""
 
     values: Tensor
-    """What the context model and the synthesis see, same shape as the latent."""
+    """The decoded latents, which the context steps and the synthesis see. Shape of the latents."""
     coded: Tensor
-    """``y - mean`` as the rate is estimated on it, or, from quantizers that count their own, each element's bits."""
+    """The residuals ``y - mean`` that the rate is estimated on; with ``counts_bits``, bits instead. Same shape."""
     loss: Tensor
-    """A scalar for the optimiser (commitment); zero for scalar quantisation."""
+    """A scalar that is added to the training loss: the commitment loss of vectors, zero for scalars."""
 
 
 class ScalarQuantizer(nn.Module):
-    """Unit-step quantisation of ``y`` around its predicted mean, in one of four modes for training.
+    """Rounding of ``y - mean`` to integers, with one of four stand-ins in training.
 
-    - ``mixed``: the synthesis sees straight-through rounding, the rate sees additive uniform noise
-      (Minnen and Singh 2020). The default.
-    - ``ste``: both see straight-through rounding.
-    - ``noise``: both see additive uniform noise (Balle, Laparra, Simoncelli 2017).
-    - ``soft_to_hard``: the synthesis sees a staircase that sharpens as training goes on (Agustsson and
-      Theis 2020), the rate sees noise.
+    ================  ==================================  ==========================  ================================
+    mode              values for the synthesis            residuals for the rate      source
+    ================  ==================================  ==========================  ================================
+    ``mixed``         straight-through rounding           uniform noise               Minnen and Singh 2020 (default)
+    ``ste``           straight-through rounding           straight-through rounding   Theis et al. 2017
+    ``noise``         uniform noise                       uniform noise               Balle et al. 2017
+    ``soft_to_hard``  staircase, sharper with progress    uniform noise               Agustsson and Theis 2020
+    ================  ==================================  ==========================  ================================
 
-    Outside training every mode rounds.
+    In evaluation, every mode rounds. Raises ValueError for another mode.
     """
 
     counts_bits = False
+    """Whether ``Quantized.coded`` holds bits. Here the rate comes from the entropy model."""
 
     def __init__(self, mode: str) -> None:
         super().__init__()
@@ -50,21 +55,25 @@ class ScalarQuantizer(nn.Module):
 
     @property
     def follows_progress(self) -> bool:
-        """Whether quantisation changes as training goes on."""
+        """Whether ``forward`` depends on ``progress``, which a recorded CUDA graph could not follow."""
         return self.mode == "soft_to_hard"
 
     def forward(self, y: Tensor, mean: Tensor, _scale_index: Tensor, progress: float = 1.0) -> Quantized:
-        """Quantise ``y`` around ``mean`` (same shapes); ``progress`` in [0, 1] is how far training has come."""
+        """Quantise latents ``y`` around ``mean`` of the same shape, in quantisation steps.
+
+        ``progress`` in [0, 1] is the fraction of the training that is done.
+        """
         residual = y - mean
         no_loss = y.new_zeros(())
         if not self.training or self.mode == "ste":
             rounded = ste_round(residual)
             return Quantized(mean + rounded, rounded, no_loss)
-        noisy = residual + uniform_noise_like(residual)
-        if self.mode == "noise":
-            values = mean + noisy
-        elif self.mode == "mixed":
+        noisy = add_noise(residual)
+        if self.mode == "mixed":
             values = mean + ste_round(residual)
+        elif self.mode == "noise":
+            values = mean + noisy
         else:
-            values = mean + soft_round(residual, alpha=1.0 + 11.0 * progress)
+            sharpness = FIRST_SHARPNESS + (LAST_SHARPNESS - FIRST_SHARPNESS) * progress
+            values = mean + soft_round(residual, sharpness)
         return Quantized(values, noisy, no_loss)

@@ -1,4 +1,4 @@
-"""Vector quantisation with a learned codebook, and the straight-through primitive it shares with rounding."""
+"""Vector quantisation: short vectors of neighbouring channels become indices into a learned codebook."""
 
 from __future__ import annotations
 
@@ -12,30 +12,44 @@ from codec.entropy.constants import MEAN_SHIFT, VECTOR_CLASS_LEVELS, VECTOR_CLAS
 from codec_models.quantization.scalar import Quantized
 from codec_models.quantization.straight_through import straight_through
 
+MIN_SHARE = 2.0**-16
+"""The least probability of an index: range coder tables have no smaller one."""
+MIN_USAGE = 1e-2
+"""Codewords to which fewer vectors of a batch are assigned, in the moving average, start again from random vectors."""
+MIN_TEMPERATURE = 0.1
+"""Of the Gumbel softmax, which cools from 1 as training goes on."""
 
-class Assigned(NamedTuple):
-    """What a codebook answers for vectors (N, d)."""
 
-    vectors: Tensor  # (N, d): the codewords, with the gradient passed straight to the input
-    indices: Tensor  # (N,): int64 codeword indices
-    bits: Tensor  # (N,): ideal code length of each index under its class's usage so far
-    loss: Tensor  # scalar: the weighted commitment loss
+class Assignment(NamedTuple):
+    """The codewords chosen for vectors (N, d)."""
+
+    vectors: Tensor  # (N, d): the codewords, with a gradient for the input vectors
+    indices: Tensor  # (N,): int64, 0 to K - 1
+    bits: Tensor  # (N,): the ideal code length of each index, given its class
+    loss: Tensor  # scalar: the commitment loss, weighted by ``beta``
 
 
 class VectorQuantizer(nn.Module):
-    """Quantisation to the codeword that is best in rate and distance, with a codebook that follows its vectors.
+    """A codebook of K codewords (K, d), and the choice of one for each vector.
 
-    The codebook is not trained by gradients: each codeword is the exponential moving average of the
-    vectors assigned to it (van den Oord et al. 2017). The commitment loss ``beta * |z_e - sg(z_q)|^2`` acts
-    on the encoder, beside the gradient that passes straight through. Codewords that fall out of use are
-    re-seeded from the current batch.
+    Choice: the least ``distance^2 + rate_weight * bits``, where the bits of an index follow from how often the vectors
+    of its class have used it (entropy-constrained VQ; Chou, Lookabaugh, Gray 1989). In training, the gradient of the
+    bits is that of their expectation under a softmax over these costs.
 
-    An index is coded under the usage counts of its class, and costs ``rate_weight`` of squared distance for
-    each of its bits when it is chosen (entropy-constrained VQ; Chou, Lookabaugh, Gray 1989). In training the
-    gradient of the bits is that of their expectation under a softmax over these costs.
+    Gradient: the encoder gets the gradient of the codeword straight through, and that of the commitment loss
+    ``beta * |vector - codeword|^2`` (van den Oord et al. 2017). With ``assignment`` "gumbel", training samples the
+    codeword from a softmax over negative distances instead (Jang et al. 2017): a noisier choice, a smoother gradient.
 
-    ``assignment="gumbel"`` samples the codeword in training from a softmax over negative distances
-    (Jang et al. 2017), a smoother option whose gradient reaches all codewords' weights.
+    Codebook: no gradient. Each codeword is the exponential moving average of the vectors assigned to it (van den Oord
+    et al. 2017), with ``decay`` for each batch; unused ones start again from vectors of the batch.
+
+    Args:
+        codewords, dim: K and d.
+        classes: how many sets of usage counts; the caller gives each vector's class.
+        beta: weight of the commitment loss.
+        rate_weight: squared distance that one bit is worth.
+        decay: memory of the moving averages, in [0, 1).
+        assignment: "nearest" or "gumbel". Raises ValueError for anything else.
     """
 
     def __init__(
@@ -54,60 +68,65 @@ class VectorQuantizer(nn.Module):
             raise ValueError(f"assignment {assignment!r} is neither 'nearest' nor 'gumbel'")
         self.beta, self.rate_weight, self.decay, self.assignment = beta, rate_weight, decay, assignment
         self.register_buffer("codewords", torch.randn(codewords, dim))
-        self.register_buffer("usage", torch.ones(classes, codewords))
-        self.register_buffer("sums", self.codewords.clone())
+        self.register_buffer("usage", torch.ones(classes, codewords))  # vectors per batch, averaged over batches
+        self.register_buffer("sums", self.codewords.clone())  # of these vectors
 
     def code_lengths(self) -> Tensor:
-        """Bits (classes, K) of each index; none is taken for rarer than one in 2**16."""
+        """Bits (classes, K) of each index, at most 16."""
         share = self.usage / self.usage.sum(1, keepdim=True)
-        return -torch.log2(share.clamp(min=2.0**-16))
+        return -torch.log2(share.clamp(min=MIN_SHARE))
 
-    def forward(self, vectors: Tensor, classes: Tensor | None = None, temperature: float = 1.0) -> Assigned:
-        """Assign each of ``vectors`` (N, d), of ``classes`` (N,) int64, to a codeword; in training, also move these."""
+    def forward(self, vectors: Tensor, classes: Tensor | None = None, temperature: float = 1.0) -> Assignment:
+        """Choose codewords for ``vectors`` (N, d); in training, the codebook then follows them.
+
+        ``classes`` (N,) int64 are 0 by default; ``temperature`` > 0 is that of the Gumbel softmax.
+        """
         if classes is None:
             classes = torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
         lengths = self.code_lengths()[classes]  # (N, K)
-        words = self.codewords.clone()  # the codebook moves below, before the backward pass
-        distances = torch.cdist(vectors, words, compute_mode="use_mm_for_euclid_dist").square()
+        codewords = self.codewords.clone()  # the codebook changes below, before the backward pass
+        distances = torch.cdist(vectors, codewords, compute_mode="use_mm_for_euclid_dist").square()
         costs = distances + self.rate_weight * lengths
         indices = costs.detach().argmin(1)
-        nearest = words[indices]
-        loss = self.beta * functional.mse_loss(vectors, nearest)
+        chosen = codewords[indices]
+        loss = self.beta * functional.mse_loss(vectors, chosen)
         bits = lengths.gather(1, indices.unsqueeze(1)).squeeze(1)
-        quantized = straight_through(vectors, nearest)
+        quantized = straight_through(vectors, chosen)
         if self.training:
             if self.rate_weight > 0:
-                expected = (torch.softmax(-costs / self.rate_weight, dim=1) * lengths).sum(1)
-                bits = straight_through(expected, bits)
+                expected_bits = (torch.softmax(-costs / self.rate_weight, dim=1) * lengths).sum(1)
+                bits = straight_through(expected_bits, bits)
             if self.assignment == "gumbel":
-                quantized = functional.gumbel_softmax(-distances, tau=temperature, hard=True) @ words
-            self._follow(vectors.detach(), classes, indices)
-        return Assigned(quantized, indices, bits, loss)
+                quantized = functional.gumbel_softmax(-distances, tau=temperature, hard=True) @ codewords
+            self._update_codebook(vectors.detach(), classes, indices)
+        return Assignment(quantized, indices, bits, loss)
 
     @torch.no_grad()
-    def _follow(self, vectors: Tensor, classes: Tensor, indices: Tensor) -> None:
+    def _update_codebook(self, vectors: Tensor, classes: Tensor, indices: Tensor) -> None:
         ones = torch.ones(len(indices), dtype=vectors.dtype, device=vectors.device)
         counts = torch.zeros_like(self.usage).index_put_((classes, indices), ones, accumulate=True)
         sums = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
         self.usage.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
-        unused = self.usage.sum(0) < 1e-2
-        if unused.any():
-            chosen = torch.randint(len(vectors), (int(unused.sum()),), device=vectors.device)
-            self.sums[unused] = vectors[chosen]
-            self.usage[:, unused] = 1.0 / len(self.usage)
-        self.codewords.copy_(self.sums / self.usage.sum(0).unsqueeze(1).clamp(min=1e-2))
+        is_unused = self.usage.sum(0) < MIN_USAGE
+        if is_unused.any():
+            restarts = torch.randint(len(vectors), (int(is_unused.sum()),), device=vectors.device)
+            self.sums[is_unused] = vectors[restarts]
+            self.usage[:, is_unused] = 1.0 / len(self.usage)
+        self.codewords.copy_(self.sums / self.usage.sum(0).unsqueeze(1).clamp(min=MIN_USAGE))
 
 
 class ResidualVectorQuantizer(nn.Module):
-    """The latent's residual ``y - mean``, cut along channels into short vectors, each sent as an index.
+    """Vector quantisation of the residual ``y - mean``: ``dim`` neighbouring channels at one position are one vector.
 
-    A vector's class, under whose usage its index is coded, follows from its predicted scales. Outside
-    training codewords are whole multiples of the latents' unit, as in the exported model.
+    The class of a vector follows from its mean scale index, as in ``codec.entropy.codebook.vector_classes``. In
+    evaluation, codewords are whole multiples of the latents' unit ``2**-MEAN_SHIFT``, as in exported models.
     """
 
     counts_bits = True
+    """The rate comes from the usage of codewords, not from the entropy model."""
     follows_progress = True
+    """The Gumbel softmax cools with progress, and unused codewords start again at any time."""
 
     def __init__(self, assignment: str, codewords: int = 256, dim: int = 4, rate_weight: float = 0.1) -> None:
         super().__init__()
@@ -117,25 +136,33 @@ class ResidualVectorQuantizer(nn.Module):
         )
 
     def train(self, mode: bool = True) -> ResidualVectorQuantizer:
-        """Leaving training also rounds the codewords."""
+        """Switch between training and evaluation; going to evaluation rounds the codewords."""
         if self.training and not mode:
             self.codebook.codewords.mul_(2**MEAN_SHIFT).round_().mul_(2.0**-MEAN_SHIFT)
         return super().train(mode)
 
     def forward(self, y: Tensor, mean: Tensor, scale_index: Tensor, progress: float = 1.0) -> Quantized:
-        """Quantise ``y`` (B, C, H, W), C a multiple of the codeword length, around ``mean``."""
-        batch, channels, height, width = y.shape
+        """Quantise latents ``y`` around ``mean``, both (B, C, H, W) in quantisation steps, C a multiple of ``dim``.
 
-        def vectors(x: Tensor) -> Tensor:  # (N, d)
-            x = x.reshape(batch, channels // self.dim, self.dim, height, width).permute(0, 1, 3, 4, 2)
-            return x.reshape(-1, self.dim)
-
-        def back(x: Tensor) -> Tensor:
-            x = x.reshape(batch, channels // self.dim, height, width, self.dim)
-            return x.permute(0, 1, 4, 2, 3).reshape(y.shape)
-
-        level = torch.floor(vectors(scale_index.detach()) + 0.5).sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
+        ``scale_index``, of the same shape, is from 0 to SCALE_LEVELS - 1. ``progress`` in [0, 1] is the fraction of the
+        training that is done. The bits of an index are spread evenly over the elements of its vector.
+        """
+        level = torch.floor(self._to_vectors(scale_index.detach()) + 0.5).sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
         classes = level.long().clamp(0, VECTOR_CLASSES - 1)
-        found = self.codebook(vectors(y - mean), classes, temperature=max(0.1, 1.0 - progress))
-        bits = (found.bits / self.dim).unsqueeze(1).expand(-1, self.dim)
-        return Quantized(mean + back(found.vectors), back(bits), found.loss)
+        temperature = max(MIN_TEMPERATURE, 1.0 - progress)
+        assignment = self.codebook(self._to_vectors(y - mean), classes, temperature)
+        bits = (assignment.bits / self.dim).unsqueeze(1).expand(-1, self.dim)
+        residual = self._from_vectors(assignment.vectors, y.shape)
+        return Quantized(mean + residual, self._from_vectors(bits, y.shape), assignment.loss)
+
+    def _to_vectors(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to vectors (B * C/d * H * W, d) of neighbouring channels."""
+        batch, channels, height, width = x.shape
+        x = x.reshape(batch, channels // self.dim, self.dim, height, width)
+        return x.permute(0, 1, 3, 4, 2).reshape(-1, self.dim)
+
+    def _from_vectors(self, vectors: Tensor, shape: torch.Size) -> Tensor:
+        """The inverse of ``_to_vectors``: vectors to (B, C, H, W) = ``shape``."""
+        batch, channels, height, width = shape
+        x = vectors.reshape(batch, channels // self.dim, height, width, self.dim)
+        return x.permute(0, 1, 4, 2, 3).reshape(shape)

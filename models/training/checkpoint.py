@@ -1,4 +1,4 @@
-"""Checkpoints: everything that training needs to go on, and export needs to build a model file."""
+"""Checkpoints: the state of a training, from which it is resumed or exported."""
 
 from __future__ import annotations
 
@@ -13,38 +13,49 @@ from torch import Tensor
 
 from codec_models.training.recipe import Recipe, recipe_from_dict
 
-VERSION = 1
+VERSION = 2
+"""Version of the checkpoint's content. In version 1, weights have other names."""
 
 
 def save_checkpoint(path: Path, recipe: Recipe, state: dict) -> None:
-    """Write ``state`` with its recipe; a kill at any moment leaves the old checkpoint or the new one."""
+    """Write ``state`` and ``recipe``. If the process is killed, ``path`` is either the old or the new checkpoint."""
     temporary = path.with_suffix(".partial")
     torch.save({**state, "version": VERSION, "recipe": dataclasses.asdict(recipe)}, temporary)
     os.replace(temporary, path)
 
 
 def load_checkpoint(path: Path) -> tuple[Recipe, dict]:
-    """Read a checkpoint, tensors and plain values only. Raises ValueError when it is not one."""
+    """Read a checkpoint; only tensors and plain values are unpickled.
+
+    Raises:
+        ValueError: when the file is missing, damaged, of another version, or not a checkpoint.
+    """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such checkpoint") from error
-    except Exception as error:  # torch.load raises a different class for every kind of damage
+    except Exception as error:  # torch.load raises a different class for each kind of damage
         raise ValueError(f"{path}: not a checkpoint of this project") from error
-    if not isinstance(state, dict) or state.get("version") != VERSION:
-        raise ValueError(f"{path}: not a checkpoint of version {VERSION}")
-    kinds = {"recipe": dict, "step": int, "seconds": float}
-    if any(type(state.get(name)) is not kind for name, kind in kinds.items()):
-        raise ValueError(f"{path}: a checkpoint without its recipe, or of no known age")
-    if not isinstance(state.get("mixture"), Tensor | None):
-        raise ValueError(f"{path}: a checkpoint whose mixture is not a tensor")
+    version = state.get("version") if isinstance(state, dict) else None
+    if type(version) is not int:
+        raise ValueError(f"{path}: not a checkpoint of this project")
+    if version != VERSION:
+        raise ValueError(
+            f"{path}: a checkpoint of version {version}; this release reads version {VERSION}."
+            " Export it with the release that wrote it, and start from the model file."
+        )
+    types = {"recipe": dict, "step": int, "seconds": float}
+    if any(type(state.get(name)) is not kind for name, kind in types.items()):
+        raise ValueError(f"{path}: a checkpoint without its recipe, step or seconds")
+    if not isinstance(state.get("average"), dict) or not isinstance(state.get("mixture"), Tensor | None):
+        raise ValueError(f"{path}: a checkpoint without averaged weights, or whose mixture is not a tensor")
     return recipe_from_dict(state["recipe"]), state
 
 
 @contextlib.contextmanager
 def restoring() -> Iterator[None]:
-    """Inside, parts of a checkpoint are put where they belong. Raises ValueError when they do not fit."""
+    """Around code that restores parts of a checkpoint. Raises ValueError when these do not fit."""
     try:
         yield
-    except Exception as error:  # torch raises a different class for everything that can be missing or misshapen
+    except Exception as error:  # torch raises a different class for each kind of misfit
         raise ValueError("the checkpoint does not fit its recipe") from error

@@ -14,10 +14,15 @@ from codec.errors import CodecError
 from codec.pictures.files import open_picture
 
 MIN_SIDE = 64
+"""Smallest side of a training picture in pixels: the networks take multiples of 64."""
+MAX_DOWNSCALE = 2.0
+"""Largest factor (no unit) that a crop is scaled down by."""
+MIN_DOWNSCALE = 1.1
+"""Pictures that could only be scaled down by less than this factor are not."""
 
 
 def load_picture(path: Path) -> Tensor | None:
-    """A picture as uint8 (3, H, W), or None when it cannot be read or is under 64 pixels on a side."""
+    """A picture as uint8 (3, H, W), or None when it cannot be read or has a side below ``MIN_SIDE``."""
     try:
         pixels = np.array(open_picture(path, first_frame=True).convert("RGB"))
     except CodecError:
@@ -28,38 +33,44 @@ def load_picture(path: Path) -> Tensor | None:
 
 
 def load_folder(folder: Path) -> tuple[list[Tensor], int]:
-    """All pictures below ``folder``, in the order of their names, and how many files were skipped.
+    """The pictures below ``folder``, uint8 (3, H, W), sorted by path, and the number of files that were skipped.
 
     Raises:
-        ValueError: when the folder does not exist or holds no readable picture.
+        ValueError: when the folder does not exist or has no readable picture.
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
     with ThreadPoolExecutor() as pool:
-        found = list(pool.map(load_picture, paths))
-    pictures = [p for p in found if p is not None]
+        pictures = [picture for picture in pool.map(load_picture, paths) if picture is not None]
     if not pictures:
         raise ValueError(f"{folder}: no readable picture of at least {MIN_SIDE}x{MIN_SIDE} pixels")
-    return pictures, len(found) - len(pictures)
+    return pictures, len(paths) - len(pictures)
 
 
 def random_crop(picture: Tensor, size: int, downscale: float, generator: torch.Generator) -> Tensor:
-    """A float crop (3, size, size) in [0, 1], flipped or turned, scaled down with probability ``downscale``."""
+    """A random crop of ``picture`` (uint8 (3, H, W)): float (3, size, size) in [0, 1], randomly flipped and rotated.
+
+    With probability ``downscale``, it is scaled down from a larger square. A picture that is too small is continued
+    with the pixels at its edge.
+    """
 
     def draw(limit: int) -> int:
         return int(torch.randint(limit, (1,), generator=generator))
 
+    def draw_float() -> float:
+        return float(torch.rand(1, generator=generator))
+
     side = size
-    room = min(picture.shape[1:]) / size
-    if room > 1.1 and float(torch.rand(1, generator=generator)) < downscale:
-        side = int(size * (1 + (min(room, 2.0) - 1) * float(torch.rand(1, generator=generator))))
+    max_factor = min(picture.shape[1:]) / size
+    if max_factor > MIN_DOWNSCALE and draw_float() < downscale:
+        side = int(size * (1 + (min(max_factor, MAX_DOWNSCALE) - 1) * draw_float()))
     top = draw(max(1, picture.shape[1] - side + 1))
     left = draw(max(1, picture.shape[2] - side + 1))
     crop = picture[:, top : top + side, left : left + side].float() / 255
-    missing = (0, max(0, side - crop.shape[2]), 0, max(0, side - crop.shape[1]))
-    if any(missing):
-        crop = functional.pad(crop.unsqueeze(0), missing, mode="replicate")[0]
+    padding = (0, max(0, side - crop.shape[2]), 0, max(0, side - crop.shape[1]))
+    if any(padding):
+        crop = functional.pad(crop.unsqueeze(0), padding, mode="replicate")[0]
     if side != size:
         crop = functional.interpolate(crop.unsqueeze(0), (size, size), mode="bilinear", antialias=True)[0].clamp(0, 1)
     if draw(2):
@@ -68,15 +79,16 @@ def random_crop(picture: Tensor, size: int, downscale: float, generator: torch.G
 
 
 def random_batch(pictures: list[Tensor], batch: int, size: int, downscale: float, generator: torch.Generator) -> Tensor:
-    """Crops (B, 3, size, size) in channels-last memory order, from pictures drawn by the square root of their area.
+    """Random crops (batch, 3, size, size) in [0, 1], channels last in memory.
 
-    Large pictures hold more to learn, small ones more kinds of it. Those with a side below ``size``, whose crops have
-    to be filled up, are left out where they are fewer than half.
+    A picture (uint8 (3, H, W)) is drawn with a probability proportional to the square root of its area: large pictures
+    have more content, but small ones add variety. Pictures with a side below ``size``, whose crops need padding, are
+    left out if they are fewer than half.
     """
     sides = torch.tensor([picture.shape[1:] for picture in pictures])  # (N, 2)
-    weights, fills = sides.prod(1).sqrt(), sides.amin(1) >= size
-    if 2 * fills.sum() > len(pictures):
-        weights = weights * fills
-    chosen = torch.multinomial(weights, batch, replacement=True, generator=generator).tolist()
-    crops = [random_crop(pictures[i], size, downscale, generator) for i in chosen]
+    weights, is_large = sides.prod(1).sqrt(), sides.amin(1) >= size
+    if 2 * is_large.sum() > len(pictures):
+        weights = weights * is_large
+    indices = torch.multinomial(weights, batch, replacement=True, generator=generator).tolist()
+    crops = [random_crop(pictures[i], size, downscale, generator) for i in indices]
     return torch.stack(crops).contiguous(memory_format=torch.channels_last)

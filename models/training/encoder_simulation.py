@@ -1,8 +1,8 @@
-"""What encoders do to latents at the default effort, simulated in a training step.
+"""The changes that encoders make to latents at the default effort, simulated in a training step.
 
-Encoders change latents by RDOQ along the gradient of the synthesis (``codec.encode.rdoq``), and hide signs in the
-parities of symbols, some of which change by one for it (``codec.encode.hide_signs``). Networks that have been trained on
-such latents decode them better.
+Encoders change latents by RDOQ along the gradient of the synthesis (``codec.encode.rdoq``). They hide signs in the
+parities of symbols, and change some symbols by one to do so (``codec.encode.hide_signs``). Networks that were trained
+on such latents decode them better.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ ROUNDING = ScalarQuantizer("ste")
 
 
 class EncoderSimulation(NamedTuple):
-    """What simulating the encoder takes, for a batch."""
+    """The constants of the simulated encoder for a batch."""
 
     is_refined: Tensor  # (B, 1, 1, 1): 1 for pictures that are refined, 0 for the others
     weight: Tensor  # (B, 1, 1, 1): lambda, in bits for each unit of squared error of a colour of a pixel
-    bits: Tensor  # (SCALE_LEVELS, MAX_MAGNITUDE + 1): what magnitudes of symbols cost
+    bits: Tensor  # (SCALE_LEVELS, MAX_MAGNITUDE + 1): code length of each magnitude
     capacities: Tensor  # (SCALE_LEVELS,): message bits that a symbol carries, see ``codec.entropy.hidden_signs``
     temperatures: Tensor  # (SCALE_LEVELS,): see ``HIDING_TEMPERATURES``
 
     @classmethod
-    def drawn(cls, share: float, lambda_: Tensor, likelihood: ScaleLikelihood) -> EncoderSimulation:
-        """For a batch of which a random ``share`` is refined.
+    def draw(cls, share: float, lambda_: Tensor, likelihood: ScaleLikelihood) -> EncoderSimulation:
+        """The simulation for a batch, of which a random ``share`` of the pictures is refined.
 
         Args:
             lambda_: (B,) bits per pixel for each unit of mean squared error, pixels in [0, 1].
-            likelihood: says what symbols cost.
+            likelihood: gives the code lengths of symbols.
         """
         is_refined = torch.rand_like(lambda_) < share
         options = {"device": lambda_.device, "dtype": torch.float32}
@@ -121,7 +121,7 @@ class EncoderSimulation(NamedTuple):
         return quantize_and_hide
 
     def _hiding_change(self, residual: Tensor, scale_index: Tensor) -> Tensor:
-        """The changes that hiding signs makes to the symbols of ``residual``: -1, 0 or 1."""
+        """The changes, -1, 0 or 1, that hiding signs makes to the symbols of ``residual``."""
         symbols = residual.round()
         gradient = HIDING_CURVATURE * (symbols - residual)
         zero, one, larger = RATE_WEIGHTS.tolist()
@@ -164,15 +164,15 @@ def _refinement(
     x: Tensor,
     unit_quality: Tensor,
 ) -> Tensor:
-    """What RDOQ adds to ``y``; a constant for the gradient of the training."""
-    coded = model.code_latents(y, features, ROUNDING)  # with gradients that nobody asks for: as compiled
+    """The change of ``y`` (B, M, h, w) that RDOQ makes; the training loss takes it as a constant."""
+    coded = model.code_latents(y, features, ROUNDING)  # not under no_grad, for which the parts are not compiled
     y, y_hat, symbols, scale_index = (t.detach() for t in (y, coded.y_hat, coded.coded, coded.scale_index))
     with torch.enable_grad():
         y_hat.requires_grad_()
         error = simulation.cell_error(model.synthesise(y_hat, unit_quality).float(), x)
         (gradient,) = torch.autograd.grad(error.sum(), y_hat)
     with torch.no_grad():
-        symbols, scale_index = (in_place(values, y) for values in (symbols, scale_index))
+        symbols, scale_index = (to_positions(values, y) for values in (symbols, scale_index))
         return simulation.rdoq_change(y, y_hat, symbols, scale_index, gradient, error)
 
 
@@ -181,6 +181,6 @@ def _cheaper(up: Tensor, down: Tensor) -> Tensor:
     return torch.where(up < down, 1.0, -1.0)
 
 
-def in_place(coded: Tensor, y: Tensor) -> Tensor:
-    """Values (B, STEPS * M, h/2, w/2) of all context steps at the positions of their latents: (B, M, h, w)."""
+def to_positions(coded: Tensor, y: Tensor) -> Tensor:
+    """Values (B, STEPS * M, h/2, w/2) of all context steps, put at the positions of their latents: (B, M, h, w)."""
     return sum(scatter_step(part, y, step) for step, part in enumerate(coded.chunk(STEPS, dim=1)))

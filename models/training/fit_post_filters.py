@@ -1,4 +1,4 @@
-"""The space of filters that pictures choose their post-filter from, learned from what is left to filter."""
+"""The filters of which pictures' post-filters are sums, fitted when the training ends."""
 
 from __future__ import annotations
 
@@ -9,55 +9,61 @@ from torch import Tensor
 from codec.container.nicm import FILTER_UNIT
 from codec.encode.post_filter import FilterStatistics, filter_statistics
 from codec_models.networks.compression_model import CompressionModel
-from codec_models.training.coded_crops import Refine, coded_crops
+from codec_models.training.coded_crops import DrawSimulation, coded_crops
 
 COUNT = 96
-"""Filters in the space. Half as many save a tenth less at high qualities, and as much at low ones."""
-CROPS, LEAST_CROPS, CROP_SIDE = 768, 104, 256
-"""Filters are learned from as many crops as the training took, within the first two: a short one is not to wait."""
+"""Number of filters. Half as many save a tenth less at high qualities, and as much at low ones."""
+MAX_CROPS, MIN_CROPS, CROP_SIDE = 768, 104, 256
+"""The filters are fitted to as many crops as the training took, within these limits; side in pixels. After a short
+training, as in tests, more would take most of the time."""
 PRIOR = 0.1
-"""How much the mean of all crops counts beside each crop in its own filter, which would otherwise fit noise."""
+"""Weight of the mean statistics of all crops beside those of one crop, whose own filter would fit noise otherwise."""
 OUTLIERS = 0.02
-"""The share of crops with the strongest filters that is left out: drawings and the like."""
+"""Share of the crops, with the strongest filters, that is left out: drawings, for example."""
+REGULARISATION = 1e-6
+"""Added to the diagonal of the mean Gram matrix, as a share of the mean of that diagonal."""
 
 
 @torch.no_grad()
 def crop_statistics(
     model: CompressionModel,
     pictures: list[Tensor],
-    trained_on: int,
+    trained_crops: int,
     downscale: float,
     seed: int,
-    refine: Refine | None = None,
+    draw_simulation: DrawSimulation | None = None,
 ) -> list[FilterStatistics]:
-    """What random crops of ``pictures`` say about filters of a model that was ``trained_on`` so many.
+    """The statistics of random crops of ``pictures``, for a model that was trained on ``trained_crops`` crops.
 
     The other arguments are those of ``coded_crops``.
     """
-    count = min(max(trained_on, LEAST_CROPS), CROPS)
-    found = []
-    for x, _, coded in coded_crops(model, pictures, count, CROP_SIDE, seed, downscale=downscale, refine=refine):
-        found.append(filter_statistics((255 * x[0]).round().byte().cpu().numpy(), coded.x_hat[0].float().cpu().numpy()))
-    return found
+    count = min(max(trained_crops, MIN_CROPS), MAX_CROPS)
+    options = {"downscale": downscale, "draw_simulation": draw_simulation}
+    statistics = []
+    for crop in coded_crops(model, pictures, count, CROP_SIDE, seed, **options):
+        pixels = (255 * crop.x[0]).round().byte().cpu().numpy()
+        statistics.append(filter_statistics(pixels, crop.compressed.x_hat[0].float().cpu().numpy()))
+    return statistics
 
 
-def principal_filters(found: list[FilterStatistics]) -> np.ndarray:
-    """The ``COUNT`` filters that tell most of the crops' own: (COUNT, 3, FILTER_WEIGHTS) int64, in ``FILTER_UNIT``.
+def principal_filters(statistics: list[FilterStatistics]) -> np.ndarray:
+    """``COUNT`` filters (COUNT, 3, FILTER_WEIGHTS) int64, in units of ``FILTER_UNIT``, from the statistics of crops.
 
-    Principal components, in the metric in which a filter's length is what it changes: each crop's Wiener filter,
-    as a share of its error.
+    They are the principal components of the crops' own Wiener filters, in the metric in which the length of a filter is
+    the change of pixels that it makes, relative to the crop's error. Crops without an error are ignored.
     """
-    found = [part for part in found if part.error > 0]
-    mean = np.mean([part.equations.gram / part.error for part in found], axis=0)
-    mean += 1e-6 * np.trace(mean) / len(mean) * np.eye(len(mean))
+    statistics = [crop for crop in statistics if crop.error > 0]
+    mean = np.mean([crop.equations.gram / crop.error for crop in statistics], axis=0)
+    mean += REGULARISATION * np.trace(mean) / len(mean) * np.eye(len(mean))
     metric = np.linalg.cholesky(mean)
-    own = [
-        np.linalg.solve(part.equations.gram / part.error + PRIOR * mean, part.equations.match / part.error)
-        for part in found
+    wiener_filters = [
+        np.linalg.solve(crop.equations.gram / crop.error + PRIOR * mean, crop.equations.match / crop.error)
+        for crop in statistics
     ]
-    own = np.array([(metric.T @ weights).ravel() for weights in own])
-    lengths = np.linalg.norm(own, axis=1)
-    usual = own[lengths <= np.quantile(lengths, 1 - OUTLIERS)]
-    components = np.linalg.svd(usual, full_matrices=False)[2][:COUNT].reshape(-1, *found[0].equations.match.shape)
+    vectors = np.array([(metric.T @ weights).ravel() for weights in wiener_filters])
+    lengths = np.linalg.norm(vectors, axis=1)
+    vectors = vectors[lengths <= np.quantile(lengths, 1 - OUTLIERS)]
+    components = np.linalg.svd(vectors, full_matrices=False)[2][:COUNT]
+    components = components.reshape(-1, *statistics[0].equations.match.shape)  # (COUNT, FILTER_WEIGHTS, 3)
     filters = np.linalg.solve(metric.T, components).transpose(0, 2, 1)
     return np.rint(filters / FILTER_UNIT).astype(np.int64)

@@ -1,9 +1,8 @@
-"""A smaller model out of a larger one: fewer blocks, and fewer channels inside those of the synthesis.
+"""A smaller model out of a larger one: fewer blocks, and fewer hidden channels in the blocks of the synthesis.
 
-The channels that are left, and the layers behind them, are chosen so that every branch gives what the larger
-model has there, mistakes of the branches before it included: least squares on what real crops are coded to, one
-channel taken out after the other, each time the one that is missed least (Optimal Brain Surgeon, Hassibi and Stork
-1992). Training goes on from there.
+Channels are removed one at a time, each time the one whose removal costs least (Optimal Brain Surgeon; Hassibi and
+Stork 1992). The last layers of branches are fitted by least squares to the features of the larger model on real crops,
+so that each branch also corrects the errors of the branches before it. Training continues from there.
 """
 
 from __future__ import annotations
@@ -23,23 +22,27 @@ from codec_models.training.coded_crops import coded_crops
 from codec_models.training.recipe import Recipe
 
 CROPS = 120
+"""Crops to which the smaller synthesis is fitted."""
 RIDGE = 1e-4
-"""What is added to the mean square of channels, as a share of all channels' mean: some are nearly sums of others."""
+"""Added to the mean square of each channel, as a share of the mean over channels: some are nearly sums of others."""
+MIN_RIDGE = 1e-12
+"""Lower bound of that, for channels without a signal."""
 
 
 class Features(NamedTuple):
-    """What goes through the synthesis for one crop."""
+    """Features of one crop at a point of the synthesis."""
 
     larger: Tensor  # (1, C, H, W), in the larger model
-    smaller: Tensor  # as large, in what is made of it
-    quality: Tensor  # (1,), in [0, 1]
-    weight: float  # what a squared error counts
+    smaller: Tensor  # (1, C, H, W), in the smaller model
+    unit_quality: Tensor  # (1,), in [0, 1]
+    weight: float  # of squared errors
 
 
 def pruned(model: CompressionModel, to: Architecture, recipe: Recipe, pictures: list[Tensor]) -> CompressionModel:
-    """``model`` with no more blocks than ``to`` has, nor channels inside those of its synthesis.
+    """``model`` with at most the blocks and hidden synthesis channels that ``to`` has. The first blocks are kept.
 
-    The first blocks are kept. ``model`` itself where it has no more than that, or is not like ``to`` in all else.
+    Returns ``model`` itself if it has no more than that, or if its architecture differs from ``to`` in anything else.
+    ``recipe`` and ``pictures`` (uint8 (3, H, W)) say what crops the synthesis is fitted to.
     """
     of = model.architecture
     sizes = {name: min(getattr(of, name), getattr(to, name)) for name in (*BLOCK_COUNTS, *HIDDEN_WIDTHS)}
@@ -47,9 +50,9 @@ def pruned(model: CompressionModel, to: Architecture, recipe: Recipe, pictures: 
     if architecture == of or architecture != dataclasses.replace(to, **sizes):
         return model
     smaller = CompressionModel(architecture, recipe.quantization)
-    state = smaller.state_dict()
-    same = {n: v for n, v in model.state_dict().items() if n in state and v.shape == state[n].shape}
-    smaller.load_state_dict(same, strict=False)
+    shapes = {name: value.shape for name, value in smaller.state_dict().items()}
+    weights = {name: value for name, value in model.state_dict().items() if shapes.get(name) == value.shape}
+    smaller.load_state_dict(weights, strict=False)
     smaller.likelihood.mixture = model.likelihood.mixture
     if any(size != getattr(of, name) for name, size in sizes.items() if name.startswith("synthesis")):
         _fit_synthesis(model, smaller, recipe, pictures)
@@ -59,80 +62,89 @@ def pruned(model: CompressionModel, to: Architecture, recipe: Recipe, pictures: 
 @torch.no_grad()
 def _fit_synthesis(model: CompressionModel, smaller: CompressionModel, recipe: Recipe, pictures: list[Tensor]) -> None:
     set_exact(model.eval(), True)
-    crops = []
-    coded_ones = coded_crops(model, pictures, CROPS, recipe.crop, recipe.seed, downscale=recipe.downscale)
-    for _, quality, coded in coded_ones:
-        head = model.g_s.head(coded.latents.y_hat * model.inverse_gain(quality))
-        weight = (recipe.lambda_at(float(quality)) / recipe.lambda_at(0.5)) ** 0.5  # as in training
-        crops.append(Features(head, head, quality, weight))
-    crops = _fit_blocks(model.g_s.blocks16, smaller.g_s.blocks16, crops)
-    crops = [crop._replace(larger=_up(model, crop.larger), smaller=_up(model, crop.smaller)) for crop in crops]
-    _fit_blocks(model.g_s.blocks8, smaller.g_s.blocks8, crops)
+    features = []
+    for crop in coded_crops(model, pictures, CROPS, recipe.crop, recipe.seed, downscale=recipe.downscale):
+        y_hat = crop.compressed.latents.y_hat
+        head = model.g_s.head(y_hat * model.inverse_gain(crop.unit_quality))
+        weight = (recipe.lambda_at(float(crop.unit_quality)) / recipe.lambda_at(0.5)) ** 0.5  # as in the training loss
+        features.append(Features(head, head, crop.unit_quality, weight))
+    features = _fit_blocks(model.g_s.blocks16, smaller.g_s.blocks16, features)
+    features = [f._replace(larger=_upsampled(model, f.larger), smaller=_upsampled(model, f.smaller)) for f in features]
+    _fit_blocks(model.g_s.blocks8, smaller.g_s.blocks8, features)
 
 
-def _up(model: CompressionModel, x: Tensor) -> Tensor:
+def _upsampled(model: CompressionModel, x: Tensor) -> Tensor:
     return functional.pixel_shuffle(model.g_s.up(x), 2)
 
 
-def _fit_blocks(larger: nn.ModuleList, smaller: nn.ModuleList, crops: list[Features]) -> list[Features]:
-    """Make the blocks ``smaller`` of the first of ``larger``; gives the features behind all of them."""
+def _fit_blocks(larger: nn.ModuleList, smaller: nn.ModuleList, features: list[Features]) -> list[Features]:
+    """Fit the blocks ``smaller`` to the first ones of ``larger``. Returns the features after all blocks."""
     for i, block in enumerate(larger):
-        for inside, first, last in ((_mixed, ("mix", "depthwise"), "project"), (Block.gated, ("expand",), "contract")):
-            end = getattr(block, last)
-            crops = [
-                c._replace(larger=c.larger + branch_output(end, inside(block, c.larger, c.quality))) for c in crops
-            ]
-            if i >= len(smaller):
-                continue
-            seen = [inside(block, c.smaller, c.quality) for c in crops]
-            new = getattr(smaller[i], last)
-            kept, weight, bias = _fewest_missed(seen, crops, new.in_channels)
-            new.weight.copy_(weight[:, :, None, None] / BRANCH_SCALE)
-            new.bias.copy_(bias / BRANCH_SCALE)
-            for name in first:
-                _take_rows(getattr(block, name), getattr(smaller[i], name), kept)
-            if inside is Block.gated:
-                smaller[i].scale.log_scale.copy_(block.scale.log_scale[:, kept])
-            crops = [
-                c._replace(smaller=c.smaller + branch_output(new, channels[:, kept]))
-                for c, channels in zip(crops, seen, strict=True)
-            ]
-    return crops
+        new_block = smaller[i] if i < len(smaller) else None
+        for branch in BRANCHES:
+            features = _fit_branch(branch, block, new_block, features)
+    return features
 
 
-def _mixed(block: Block, x: Tensor, _quality: Tensor) -> Tensor:
-    return block.mixed(x)
+class _Branch(NamedTuple):
+    """The layers of a branch of ``Block``, and what computes the input of the last one."""
+
+    first: tuple[str, ...]  # layers whose output channels are removed
+    last: str  # the layer whose input channels are removed
+
+    def hidden(self, block: Block, x: Tensor, unit_quality: Tensor) -> Tensor:
+        """The input (1, hidden, H, W) of the last layer, from features (1, C, H, W)."""
+        return block.gated(x, unit_quality) if "gate" in self.first else block.mixed(x)
 
 
-def _take_rows(layer: nn.Conv2d, new: nn.Conv2d, kept: Tensor) -> None:
-    """Give ``new`` those output channels of ``layer``; of both halves, where it has two of as many."""
-    halves = new.out_channels // len(kept)
-    rows = torch.cat([kept + half * (layer.out_channels // halves) for half in range(halves)])
-    new.weight.copy_(layer.weight[rows])
-    new.bias.copy_(layer.bias[rows])
+BRANCHES = (_Branch(("mix", "depthwise"), "project"), _Branch(("value", "gate"), "contract"))
+"""The branches of ``Block`` in the order in which they run."""
 
 
-def _fewest_missed(seen: list[Tensor], crops: list[Features], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``count`` channels of ``seen``, (1, C, H, W) each, that give best what the smaller features lack.
+def _fit_branch(branch: _Branch, block: Block, new_block: Block | None, features: list[Features]) -> list[Features]:
+    """Fit one branch of ``new_block`` to that of ``block``, if there is one. Returns the features after the branch."""
+    last = getattr(block, branch.last)
+    outputs = [f.larger + branch_output(last, branch.hidden(block, f.larger, f.unit_quality)) for f in features]
+    features = [f._replace(larger=output) for f, output in zip(features, outputs, strict=True)]
+    if new_block is None:
+        return features
+    hidden = [branch.hidden(block, f.smaller, f.unit_quality) for f in features]
+    new_last = getattr(new_block, branch.last)
+    channels, weight, bias = _select_channels(hidden, features, new_last.in_channels)
+    new_last.weight.copy_(weight[:, :, None, None] / BRANCH_SCALE)
+    new_last.bias.copy_(bias / BRANCH_SCALE)
+    for name in branch.first:
+        layer, new_layer = getattr(block, name), getattr(new_block, name)
+        new_layer.weight.copy_(layer.weight[channels])
+        new_layer.bias.copy_(layer.bias[channels])
+    if "gate" in branch.first:
+        new_block.scale.log_scale.copy_(block.scale.log_scale[:, channels])
+    outputs = [branch_output(new_last, x[:, channels]) for x in hidden]
+    return [f._replace(smaller=f.smaller + output) for f, output in zip(features, outputs, strict=True)]
 
-    Returns (kept, weight, bias): indices in rising order, and what they are weighed by, (C_out, count) and (C_out,).
+
+def _select_channels(hidden: list[Tensor], features: list[Features], count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``count`` channels of ``hidden``, (1, H_in, H, W) each, that best give what the smaller features lack.
+
+    Returns (channels, weight, bias): indices (count,) in rising order, and the linear layer (C, count) and (C,) that
+    maps these channels to the difference between the larger and the smaller features.
     """
     squares = products = 0.0
-    for channels, crop in zip(seen, crops, strict=True):
-        ones = torch.ones_like(channels[:, :1])  # for the bias
-        both = (torch.cat([channels, ones], 1), crop.larger - crop.smaller)
-        inputs, wanted = (x[0].flatten(1).double() for x in both)  # (C + 1, N), (C_out, N)
+    for x, crop in zip(hidden, features, strict=True):
+        ones = torch.ones_like(x[:, :1])  # for the bias
+        inputs = torch.cat([x, ones], 1)[0].flatten(1).double()  # (H_in + 1, N)
+        target = (crop.larger - crop.smaller)[0].flatten(1).double()  # (C, N)
         squares += crop.weight * (inputs @ inputs.T)
-        products += crop.weight * (inputs @ wanted.T)
-    squares.diagonal()[:-1] += (RIDGE * squares.diagonal()[:-1].mean()).clamp(min=1e-12)  # of channels without a signal
+        products += crop.weight * (inputs @ target.T)
+    squares.diagonal()[:-1] += (RIDGE * squares.diagonal()[:-1].mean()).clamp(min=MIN_RIDGE)
     inverse = torch.linalg.inv(squares)
     weight = inverse @ products
-    kept = torch.arange(len(squares))
-    while len(kept) > count + 1:
-        least = int((weight.square().sum(1) / inverse.diagonal())[:-1].argmin())
-        others = torch.arange(len(kept)) != least
-        row = inverse[least] / inverse[least, least]
-        weight = (weight - torch.outer(row, weight[least]))[others]
-        inverse = (inverse - torch.outer(inverse[:, least], row))[others][:, others]
-        kept = kept[others]
-    return kept[:-1], weight[:-1].T.float(), weight[-1].float()
+    channels = torch.arange(len(squares))  # the last one is the bias
+    while len(channels) > count + 1:
+        removed = int((weight.square().sum(1) / inverse.diagonal())[:-1].argmin())
+        others = torch.arange(len(channels)) != removed
+        row = inverse[removed] / inverse[removed, removed]
+        weight = (weight - torch.outer(row, weight[removed]))[others]
+        inverse = (inverse - torch.outer(inverse[:, removed], row))[others][:, others]
+        channels = channels[others]
+    return channels[:-1], weight[:-1].T.float(), weight[-1].float()

@@ -1,163 +1,155 @@
-"""The training recipe: one frozen dataclass, read from TOML, stored beside the weights."""
+"""The training recipe: checked settings, read from TOML, stored in checkpoints and model files."""
 
 from __future__ import annotations
 
 import dataclasses
-import sys
-from dataclasses import dataclass, field
+import tomllib
 from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
 
 from codec.entropy.constants import lambda_at
 from codec_models.networks.architecture import Architecture
 from codec_models.quantization import MODES
 from codec_models.quantization.scalar import SCALAR_MODES
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 RECIPES = Path(__file__).parent / "recipes"
-SIDE = (64, 8192)
-COUNT = (1, 1 << 16)
-SHARE = (0.0, 1.0)
-RANGES = {
-    "steps": (1, 10**9),
-    "hours": (0.0, 1e5),
-    "batch": COUNT,
-    "crop": SIDE,
-    "late_batch": COUNT,
-    "late_crop": SIDE,
-    "late_from": SHARE,
-    "exact_from": SHARE,
-    "learning_rate": (1e-12, 1.0),
-    "warmup": SHARE,
-    "transforms_from": SHARE,
-    "transform_rate": (0.0, 100.0),
-    "rotation_rate": (0.0, 100.0),
-    "decay_from": SHARE,
-    "final_rate": (1e-9, 1.0),
-    "weight_decay": SHARE,
-    "clip_norm": (1e-9, 1e9),
-    "ema_decay": SHARE,
-    "lambda_min": (1e-9, 1e3),
-    "lambda_max": (1e-9, 1e3),
-    "downscale": SHARE,
-    "refined": SHARE,
-    "seed": (0, (1 << 32) - 1),
-}
-"""Of every number in a recipe, the least and the largest value."""
-MOST_PIXELS = 1 << 26
-"""In a batch."""
+"""The folder of the recipes that come with the project."""
+MAX_BATCH_PIXELS = 1 << 26
+"""Pixels in a batch, at most, so that a typing error does not ask for more memory than any machine has."""
+
+BatchSize = Annotated[int, Field(ge=1, le=1 << 16)]
+CropSide = Annotated[int, Field(ge=64, le=8192, multiple_of=64)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+RateFactor = Annotated[float, Field(ge=0, le=100)]
+Lambda = Annotated[float, Field(ge=1e-9, le=1e3)]
 
 
-@dataclass(frozen=True)
+def architecture_from_dict(values: object) -> Architecture:
+    """A checked architecture from plain values; any other value is returned as it is.
+
+    Raises:
+        ValueError: for an unknown name, or a size that is out of range.
+    """
+    if not isinstance(values, dict):
+        return values
+    unknown = sorted(set(map(str, values)) - {field.name for field in dataclasses.fields(Architecture)})
+    if unknown:
+        raise ValueError(f"the architecture has no {', '.join(unknown)}")
+    return Architecture(**values)
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True, allow_inf_nan=False))
 class Recipe:
     """How a model is trained.
 
-    ``steps`` is the length of training; with ``hours`` above 0 the schedule follows the clock instead.
-    Fractions are of the whole training. The loss of a sample drawn at quality q in [0, 1] is
-    ``R + lambda(q) * 255^2 * MSE``, lambda in geometric progression from ``lambda_min`` to ``lambda_max``,
-    weighted by ``lambda(q) ** -0.5`` to keep the qualities in balance. Of the share ``refined`` of samples, latents
-    are refined as encoders do it (see ``simulation``). With ``analysis`` "fixed" instead of "free", g_a and its gains
-    stay as they are; with ``post_filters`` "none" instead of "learned", files get none: they take time to decode.
+    The loss of a crop at quality q in [0, 1] is ``R + lambda(q) * 255^2 * MSE``, R in bits per pixel, MSE of pixels in
+    [0, 1]. It is weighted by ``lambda(q) ** -0.5``, so that no quality dominates the gradient. ``schedule.py`` says
+    what the learning rate is at each step.
     """
 
-    steps: int = 20000
-    hours: float = 0.0
-    batch: int = 8
-    crop: int = 128
-    late_batch: int = 4
-    late_crop: int = 192
-    late_from: float = 0.85
-    exact_from: float = 0.6
-    optimizer: str = "adamw"
-    learning_rate: float = 2e-3
-    warmup: float = 0.01
-    transforms_from: float = 0.02
-    transform_rate: float = 0.5
-    rotation_rate: float = 0.01
-    decay_from: float = 0.3
-    decay: str = "geometric"
-    final_rate: float = 0.02
-    weight_decay: float = 0.0
-    clip_norm: float = 1.0
-    ema_decay: float = 0.998
-    lambda_min: float = 0.0006
-    lambda_max: float = 0.13
-    quantization: str = "mixed"
-    analysis: str = "free"
-    post_filters: str = "learned"
-    downscale: float = 0.25
-    refined: float = 0.0
-    seed: int = 1
-    architecture: Architecture = field(default_factory=Architecture)
+    steps: Annotated[int, Field(ge=1, le=10**9)] = 20000
+    """Length of the training in optimiser steps, where ``hours`` is 0."""
+    hours: Annotated[float, Field(ge=0, le=1e5)] = 0.0
+    """Length of the training in hours of computing; 0 counts steps instead."""
+    batch: BatchSize = 8
+    """Crops in a batch."""
+    crop: CropSide = 128
+    """Side of a crop in pixels."""
+    late_batch: BatchSize = 4
+    """Crops in a batch from ``late_from`` on."""
+    late_crop: CropSide = 192
+    """Side of a crop in pixels from ``late_from`` on."""
+    late_from: Fraction = 0.85
+    """When batches change to the late sizes, as a fraction of the training."""
+    exact_from: Fraction = 0.6
+    """When the entropy networks change from real numbers to integer arithmetic, as a fraction of the training."""
+    optimizer: Literal["adamw", "soap"] = "adamw"
+    """AdamW or SOAP (see ``optimizer.py``)."""
+    learning_rate: Annotated[float, Field(ge=1e-12, le=1)] = 2e-3
+    """Highest learning rate of the entropy networks."""
+    warmup: Fraction = 0.01
+    """How long the learning rate rises, as a fraction of the training."""
+    transforms_from: Fraction = 0.02
+    """When the transforms begin to learn, as a fraction of the training."""
+    transform_rate: RateFactor = 0.5
+    """Learning rate of the transforms' blocks and gains, as a multiple of ``learning_rate``."""
+    rotation_rate: RateFactor = 0.01
+    """Learning rate of the transforms' linear layers, as a multiple of ``learning_rate``."""
+    decay_from: Fraction = 0.3
+    """When the learning rate begins to fall, as a fraction of the training."""
+    decay: Literal["geometric", "linear"] = "geometric"
+    """How the learning rate falls."""
+    final_rate: Annotated[float, Field(ge=1e-9, le=1)] = 0.02
+    """Learning rate at the end, as a multiple of the highest."""
+    weight_decay: Fraction = 0.0
+    """AdamW's decoupled weight decay, per step and unit of learning rate."""
+    clip_norm: Annotated[float, Field(ge=1e-9, le=1e9)] = 1.0
+    """Norm above which the gradient of a batch is scaled down."""
+    ema_decay: Fraction = 0.998
+    """Decay per step of the moving average of the weights."""
+    lambda_min: Lambda = 0.0006
+    """lambda at quality 0, in bits per pixel for each unit of squared error of 8-bit pixels."""
+    lambda_max: Lambda = 0.13
+    """lambda at quality 1; between the two, lambda is a geometric progression."""
+    quantization: Literal[MODES] = "mixed"
+    """How gradients pass the quantisation (see ``codec_models.quantization``)."""
+    analysis: Literal["free", "fixed"] = "free"
+    """Whether g_a and its gains learn ("free") or keep the weights that they start with ("fixed")."""
+    post_filters: Literal["learned", "none"] = "learned"
+    """Whether post-filters are fitted when the training ends. They take time in each decoding."""
+    downscale: Fraction = 0.25
+    """Probability that a crop is scaled down from a larger area."""
+    refined: Fraction = 0.0
+    """Share of the crops whose latents the simulated encoder refines (see ``encoder_simulation.py``)."""
+    seed: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 1
+    """Seed of all random numbers."""
+    architecture: Annotated[InstanceOf[Architecture], BeforeValidator(architecture_from_dict)] = Architecture()
+    """Sizes of the networks."""
 
-    def __post_init__(self) -> None:
-        for name, (least, largest) in RANGES.items():
-            if not least <= getattr(self, name) <= largest:  # nor is what is not a number
-                raise ValueError(f"recipe: {name} must be from {least:g} to {largest:g}, not {getattr(self, name)}")
-        if self.quantization not in MODES:
-            raise ValueError(f"recipe: quantization {self.quantization!r} is not one of {', '.join(MODES)}")
+    @model_validator(mode="after")
+    def _reject_contradictions(self) -> Recipe:
         if self.refined and self.quantization not in SCALAR_MODES:
-            raise ValueError(f"recipe: latents of quantization {self.quantization!r} cannot be refined")
-        if self.optimizer not in ("adamw", "soap"):
-            raise ValueError(f"recipe: optimizer {self.optimizer!r} is neither adamw nor soap")
-        if self.decay not in ("geometric", "linear"):
-            raise ValueError(f"recipe: decay {self.decay!r} is neither geometric nor linear")
-        if self.analysis not in ("free", "fixed"):
-            raise ValueError(f"recipe: analysis {self.analysis!r} is neither free nor fixed")
-        if self.post_filters not in ("learned", "none"):
-            raise ValueError(f"recipe: post_filters {self.post_filters!r} is neither learned nor none")
-        if self.crop % 64 or self.late_crop % 64:
-            raise ValueError("recipe: crops must be multiples of 64 pixels")
-        if max(self.batch * self.crop**2, self.late_batch * self.late_crop**2) > MOST_PIXELS:
-            raise ValueError(f"recipe: batches of over {MOST_PIXELS} pixels")
+            raise ValueError(f"latents of quantization {self.quantization!r} cannot be refined")
+        if max(self.batch * self.crop**2, self.late_batch * self.late_crop**2) > MAX_BATCH_PIXELS:
+            raise ValueError(f"a batch must not have more than {MAX_BATCH_PIXELS} pixels")
         if not self.lambda_min < self.lambda_max:
-            raise ValueError("recipe: lambda_min must be below lambda_max")
+            raise ValueError("lambda_min must be below lambda_max")
+        return self
 
-    def lambda_at(self, quality):
-        """lambda for a quality in [0, 1], a number or a tensor."""
-        return lambda_at(self.lambda_min, self.lambda_max, quality)
-
-    def learning_rate_at(self, progress: float, group: str = "entropy") -> float:
-        """Linear warm-up, a plateau, and a geometric or linear decay to ``final_rate`` of the peak.
-
-        ``group`` "transform" starts at ``transforms_from``, when the entropy model has learned what the
-        starting transforms give it, and learns at ``transform_rate`` of the others; "rotation" (their linear
-        layers) as well, at ``rotation_rate``: an error of 1 % in the direction of mean brightness is many
-        quantisation steps elsewhere.
-        """
-        start = 0.0 if group == "entropy" else self.transforms_from
-        warm = min(1.0, max(0.0, progress - start + 1e-6) / (self.warmup + 1e-6))
-        late = min(1.0, max(0.0, (progress - self.decay_from) / max(1e-6, 1 - self.decay_from)))
-        share = {"entropy": 1.0, "transform": self.transform_rate, "rotation": self.rotation_rate}[group]
-        decayed = self.final_rate**late if self.decay == "geometric" else 1 - late * (1 - self.final_rate)
-        return self.learning_rate * share * warm * decayed
+    def lambda_at(self, unit_quality):
+        """lambda at a quality in [0, 1], a number or a tensor."""
+        return lambda_at(self.lambda_min, self.lambda_max, unit_quality)
 
 
 def recipe_from_dict(values: dict) -> Recipe:
-    """A checked recipe from plain values. Raises ValueError for unknown names and wrong types."""
-    values = dict(values)
-    names = {f.name: f.type for f in dataclasses.fields(Recipe)}
-    for name, value in values.items():
-        if name not in names:
-            raise ValueError(f"recipe: there is no setting {name!r}")
-        wanted = {"int": (int,), "float": (int, float), "str": (str,), "Architecture": (dict,)}[names[name]]
-        if not isinstance(value, wanted) or isinstance(value, bool):
-            raise ValueError(f"recipe: {name} must be {names[name]}, not {value!r}")
-    if "architecture" in values:
-        known = {f.name for f in dataclasses.fields(Architecture)}
-        unknown = set(values["architecture"]) - known
-        if unknown:
-            raise ValueError(f"recipe: the architecture has no {', '.join(sorted(unknown))}")
-        values["architecture"] = Architecture(**values["architecture"])
-    return Recipe(**values)
+    """A checked recipe from plain values. Raises ValueError, with one line, when they are not a valid recipe."""
+    if not all(isinstance(name, str) for name in values):
+        raise ValueError("recipe: names of settings must be strings")
+    try:
+        return Recipe(**values)
+    except ValidationError as error:
+        raise ValueError(f"recipe: {_first_line(error)}") from error
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe file. Raises ValueError when it is not TOML or holds anything but known settings."""
+    """Read a recipe file. Raises ValueError when it is not TOML, or not a valid recipe."""
     try:
-        return recipe_from_dict(tomllib.loads(path.read_text(encoding="utf-8")))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not a TOML file: {error}") from error
+    return recipe_from_dict(values)
+
+
+def _first_line(error: ValidationError) -> str:
+    """The first of pydantic's errors as one line for the user."""
+    first = error.errors(include_url=False)[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "unexpected_keyword_argument":
+        return f"there is no setting {name!r}"
+    if first["type"] == "value_error":  # raised by this file or by Architecture
+        return str(first["ctx"]["error"])
+    problem = first["msg"].removeprefix("Input ")
+    return f"{name} {problem}, not {first['input']!r}"

@@ -1,3 +1,5 @@
+"""The plugin for Pillow: files open and save like those of Pillow's own formats."""
+
 import io
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,11 +12,12 @@ from conftest import made_picture
 
 
 @pytest.fixture(autouse=True)
-def small_model(tiny, monkeypatch):
+def use_the_small_model(tiny, monkeypatch):
     monkeypatch.setattr(codec.pillow, "_codec", lambda: tiny)
 
 
 def saved(image=None, **options):
+    """A buffer that holds the image, or a made-up one, as a .nic file."""
     buffer = io.BytesIO()
     (image or Image.fromarray(made_picture(90, 60))).save(buffer, "NIC", **options)
     return buffer
@@ -30,14 +33,14 @@ def test_pillow_saves_and_opens_files_by_their_extension(tmp_path):
         assert image.getpixel((0, 0)) == tuple(np.asarray(image)[0, 0])
 
 
-def test_pixels_are_decoded_only_when_they_are_asked_for(monkeypatch):
+def test_pixels_are_decoded_only_when_they_are_needed(monkeypatch):
     buffer = saved()
-    monkeypatch.setattr(codec.pillow, "_codec", lambda: pytest.fail("decoded at once"))
+    monkeypatch.setattr(codec.pillow, "_codec", lambda: pytest.fail("decoded when it was opened"))
     assert Image.open(buffer).size == (90, 60)
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA"])
-def test_modes_come_back(mode):
+def test_an_image_keeps_its_mode(mode):
     image = Image.fromarray(made_picture(50, 40)).convert(mode)
     if "A" in mode:
         image.putalpha(100)
@@ -52,7 +55,7 @@ def test_metadata_of_the_image_is_kept_unless_left_out():
     assert Image.open(saved(image, icc_profile=None)).info == {}
 
 
-def test_a_limit_on_bytes_is_kept():
+def test_max_bytes_limits_the_size_of_a_file():
     assert len(saved(max_bytes=700).getvalue()) <= 700
     with pytest.raises(OSError, match="smallest file"):
         saved(max_bytes=40)
@@ -65,7 +68,7 @@ def test_effort_is_passed_on():
             saved(effort=3, **options)
 
 
-def test_damage_is_an_error_of_pillows_kind():
+def test_damage_is_an_oserror_as_for_other_formats():
     data = saved().getvalue()
     with pytest.raises(OSError, match="ends inside its header"):
         Image.open(io.BytesIO(data[:20]))

@@ -23,29 +23,29 @@ def exported():
 
 
 @pytest.mark.parametrize("optimize", [True, False])
-@pytest.mark.parametrize(("size", "share"), [((1, 1), 0.0), ((5, 8), 0.37), ((5, 8), 1.0)])
-def test_it_is_the_gradient_that_torch_finds(exported, size, share, optimize):
+@pytest.mark.parametrize(("size", "unit_quality"), [((1, 1), 0.0), ((5, 8), 0.37), ((5, 8), 1.0)])
+def test_it_is_the_gradient_that_torch_computes(exported, size, unit_quality, optimize):
     model = CompressionModel(architecture_of(exported))
-    load_model_weights(model, exported)  # as they are in the file, shorter than in the checkpoint
+    load_model_weights(model, exported)  # of the file, where most are in half precision
     torch.manual_seed(1)
     y_hat = torch.randn(1, exported.metadata["latents"], *size).mul(4).requires_grad_()
     x, weight = torch.rand(1, 3, 16 * size[0], 16 * size[1]), torch.rand(1, 1, 16 * size[0], 16 * size[1])
-    quality = torch.tensor([share])
+    quality = torch.tensor([unit_quality])
     x_hat = model.g_s(y_hat * model.inverse_gain(quality), quality)
     (slope,) = torch.autograd.grad((weight * (x_hat - x).square()).sum(), y_hat)
     inputs = {"y_hat": y_hat.detach(), "quality": quality, "x": x, "weight": weight}
     engine = Engine(exported, threads=1, optimize=optimize)
-    found = engine.run(GRADIENT, **{name: tensor.numpy() for name, tensor in inputs.items()})
-    for ours, theirs in zip(found, (x_hat.detach().numpy(), slope.numpy()), strict=True):
+    outputs = engine.run(GRADIENT, **{name: tensor.numpy() for name, tensor in inputs.items()})
+    for ours, theirs in zip(outputs, (x_hat.detach().numpy(), slope.numpy()), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4 * np.abs(theirs).max())
 
 
-def test_it_adds_little_to_a_model_file_and_old_files_are_without(exported):
+def test_it_adds_little_to_a_model_file_and_old_files_have_none(exported):
     assert len(exported.file.graphs[GRADIENT]) < 40_000
     assert GRADIENT not in load_model(GOLDEN / "tiny.nicm").file.graphs
 
 
-def test_tiles_of_a_large_picture_are_refined_each_on_its_own(exported):
+def test_each_tile_of_a_large_picture_is_refined_on_its_own(exported):
     codec = Codec(exported, threads=2)
     pixels = made_picture(2100, 2100)
     data, latents = codec.encode_with_latents(pixels, 30, fallback=False, effort=2)
@@ -84,7 +84,7 @@ def test_a_synthesis_whose_gradient_is_not_known_is_refused(node, weight):
         gradient_of(graph_of(node, weight=weight))
 
 
-def test_joined_graphs_are_one_that_checks(exported):
+def test_the_joined_graphs_are_one_valid_graph(exported):
     joined = onnx.load_from_string(exported.graph(GRADIENT))
     onnx.checker.check_model(joined, full_check=True)
     assert [value.name for value in joined.graph.output] == ["x_hat", "slope"]

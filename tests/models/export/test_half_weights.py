@@ -1,4 +1,4 @@
-"""Weights become halves where that changes nothing, or may change something; graphs compute the same."""
+"""Weights are stored in half precision where that is exact or allowed; graphs compute in float32 either way."""
 
 import numpy as np
 import onnx
@@ -6,11 +6,12 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from codec_models.export.half_weights import LEAST, weights_of, with_half_weights
+from codec_models.export.half_weights import MIN_WEIGHTS, with_half_weights
+from codec_models.training.model_file_weights import weights_of
 
 RNG = np.random.default_rng(0)
-WHOLE = RNG.integers(-2048, 2049, LEAST).astype(np.float32)
-REAL = RNG.normal(size=LEAST).astype(np.float32)
+WHOLE = RNG.integers(-2048, 2049, MIN_WEIGHTS).astype(np.float32)
+REAL = RNG.normal(size=MIN_WEIGHTS).astype(np.float32)
 
 
 def graph_with(weights):
@@ -26,16 +27,16 @@ def graph_with(weights):
         (WHOLE, False, True),
         (REAL, False, False),
         (REAL, True, True),
-        (REAL[1:], True, False),  # too few
-        (REAL * 1e5, True, False),  # beyond what halves reach
+        (REAL[1:], True, False),  # below MIN_WEIGHTS
+        (REAL * 1e5, True, False),  # beyond the range of halves
     ],
 )
-def test_weights_become_halves_where_they_may(weights, may_round, shrinks):
+def test_weights_become_halves_where_that_is_exact_or_allowed(weights, may_round, shrinks):
     before = graph_with(weights)
     after = with_half_weights(before, lambda name: may_round and name == "w")
     assert (len(after) < 0.7 * len(before)) == shrinks
-    found = weights_of(onnx.load_from_string(after).graph)["w"]
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, weights, rtol=2**-11 if may_round and shrinks else 0)
+    stored = weights_of(onnx.load_from_string(after).graph)["w"]
+    assert stored.dtype == np.float32
+    np.testing.assert_allclose(stored, weights, rtol=2**-11 if may_round and shrinks else 0)
     (y,) = ReferenceEvaluator(onnx.load_from_string(after)).run(None, {"x": np.float32([3])})
-    assert np.array_equal(y, 3 * found)
+    assert np.array_equal(y, 3 * stored)

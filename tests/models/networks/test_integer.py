@@ -26,19 +26,19 @@ def test_entropy_parameters_are_identical_in_float32_and_float64():
     torch.manual_seed(0)
     model = CompressionModel(SMALL).eval()
     for step in model.context_steps:
-        torch.nn.init.normal_(step.blocks[0].contract.weight, std=0.1)  # it starts with zeros
+        torch.nn.init.normal_(step.blocks[0].contract.weight, std=0.1)  # zero in a fresh model
     set_exact(model, True)
     z_hat = torch.randint(-255, 256, (1, 8, 5, 6)).float()
     level = torch.full((1, 1, 1, 1), 201.0)
     decoded = torch.randint(-5000, 5000, (1, 32, 20, 24)).float()
+    double_model = copy.deepcopy(model).double()
     with torch.no_grad():
-        for dtype_model in (copy.deepcopy(model).double(),):
-            features = model.h_s(z_hat, level)
-            assert torch.equal(features.double(), dtype_model.h_s(z_hat.double(), level.double()))
-            for k, (a, b) in enumerate(zip(model.context_steps, dtype_model.context_steps, strict=True)):
-                part = features.chunk(4, 1)[k]
-                for x, y in zip(a(part, decoded), b(part.double(), decoded.double()), strict=True):
-                    assert torch.equal(x.double(), y) and torch.equal(x, x.round())
+        features = model.h_s(z_hat, level)
+        assert torch.equal(features.double(), double_model.h_s(z_hat.double(), level.double()))
+        for step, double_step in zip(model.context_steps, double_model.context_steps, strict=True):
+            part = features.chunk(STEPS, 1)[step.step]
+            for x, y in zip(step(part, decoded), double_step(part.double(), decoded.double()), strict=True):
+                assert torch.equal(x.double(), y) and torch.equal(x, x.round())
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e4])
@@ -62,11 +62,11 @@ def test_the_proof_fails_loudly_where_the_bound_does_not_hold(monkeypatch):
 def test_the_steps_cover_every_latent_once():
     x = torch.randn(2, 32, 4, 6)
     steps = [gather_step(x.chunk(STEPS, dim=1), step) for step in range(STEPS)]
-    assert all(found.shape == (2, 32, 2, 3) for found in steps)
-    assert torch.equal(sum(scatter_step(found, x, step) for step, found in enumerate(steps)), x)
+    assert all(gathered.shape == (2, 32, 2, 3) for gathered in steps)
+    assert torch.equal(sum(scatter_step(gathered, x, step) for step, gathered in enumerate(steps)), x)
 
 
-def test_cells_at_the_end_of_odd_sizes_are_made_up_with_zeros():
+def test_positions_outside_of_odd_sizes_are_zero():
     x = torch.randn(1, 32, 5, 7)
     steps = torch.cat([gather_step(x.chunk(STEPS, dim=1), step) for step in range(STEPS)])
     assert steps.shape == (STEPS, 32, 3, 4)
@@ -79,7 +79,7 @@ def test_the_rate_gradient_agrees_with_finite_differences(mixture):
     likelihood = ScaleLikelihood().double()
     likelihood.mixture = None if mixture is None else torch.tensor(mixture).repeat(SCALE_LEVELS, 1)
     residual = torch.randn(20, dtype=torch.float64, requires_grad=True)
-    # Not near the halves, where the level whose mixture it is changes.
+    # Away from halves, where the mixture of the next scale level takes over.
     index = (torch.randint(15, 35, (20,)) + 0.6 * torch.rand(20, dtype=torch.float64) - 0.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda r, i: -torch.log2(likelihood(r, i)), (residual, index), atol=1e-5)
 

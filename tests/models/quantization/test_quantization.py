@@ -2,11 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from codec_models.quantization import scalar as quantize
+from codec_models.quantization import MODES, make_quantizer
+from codec_models.quantization.scalar import ScalarQuantizer
+from codec_models.quantization.straight_through import (
+    add_noise,
+    quantize_sign,
+    quantize_ternary,
+    soft_round,
+    ste_argmax,
+    ste_round,
+)
 from codec_models.quantization.vector import VectorQuantizer
 
 
-@pytest.mark.parametrize("function", [quantize.ste_round, quantize.quantize_sign, quantize.quantize_ternary])
+@pytest.mark.parametrize("function", [ste_round, quantize_sign, quantize_ternary])
 def test_the_straight_through_gradient_is_the_identity(function):
     x = torch.linspace(-3, 3, 41, requires_grad=True)
     upstream = torch.randn(41, generator=torch.Generator().manual_seed(0))
@@ -16,33 +25,59 @@ def test_the_straight_through_gradient_is_the_identity(function):
 
 def test_forward_values_are_hard():
     x = torch.tensor([-1.6, -0.4, 0.0, 0.4, 0.6])
-    assert quantize.ste_round(x).tolist() == [-2, 0, 0, 0, 1]
-    assert quantize.quantize_sign(x).tolist() == [-1, -1, 1, 1, 1]
-    assert quantize.quantize_ternary(x).tolist() == [-1, 0, 0, 0, 1]
-    assert torch.allclose(quantize.ste_argmax(x), torch.tensor([0.0, 0, 0, 0, 1]), atol=1e-6)
+    assert ste_round(x).tolist() == [-2, 0, 0, 0, 1]
+    assert quantize_sign(x).tolist() == [-1, -1, 1, 1, 1]
+    assert quantize_ternary(x).tolist() == [-1, 0, 0, 0, 1]
+    assert torch.allclose(ste_argmax(x), torch.tensor([0.0, 0, 0, 0, 1]), atol=1e-6)
 
 
 def test_the_argmax_gradient_is_the_softmax_gradient():
     x = torch.randn(6, generator=torch.Generator().manual_seed(0), requires_grad=True)
     weights = torch.arange(6.0)
-    (quantize.ste_argmax(x) * weights).sum().backward()
+    (ste_argmax(x) * weights).sum().backward()
     y = x.detach().clone().requires_grad_()
     (y.softmax(-1) * weights).sum().backward()
     assert torch.allclose(x.grad, y.grad)
 
 
-@pytest.mark.parametrize("mode", quantize.MODES)
+def test_soft_rounding_goes_from_the_identity_to_rounding_through_all_integers_and_halves():
+    x = torch.linspace(-3, 3, 43)
+    torch.testing.assert_close(soft_round(x, 1e-3), x, atol=1e-5, rtol=0)
+    is_near_half = ((x - x.floor()) - 0.5).abs() < 0.1
+    torch.testing.assert_close(soft_round(x, 100.0)[~is_near_half], x.round()[~is_near_half], atol=1e-5, rtol=0)
+    for alpha in (0.5, 5.0, 50.0):
+        halves = torch.arange(-6, 7) / 2
+        torch.testing.assert_close(soft_round(halves, alpha), halves)
+
+
+def test_noise_is_uniform_over_one_step_and_passes_the_gradient_on():
+    torch.manual_seed(0)
+    x = torch.zeros(100_000, requires_grad=True)
+    noisy = add_noise(x)
+    assert -0.5 <= noisy.min() < -0.499 and 0.499 < noisy.max() < 0.5
+    assert abs(noisy.mean()) < 0.005 and abs(noisy.var() - 1 / 12) < 0.001
+    noisy.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x))
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_every_mode_trains_and_rounds_near_the_input(mode):
     torch.manual_seed(0)
-    quantizer = quantize.make_quantizer(mode)
+    quantizer = make_quantizer(mode)
     y = torch.randn(2, 16, 4, 4, requires_grad=True)
     level = torch.full_like(y, 9)
-    out = quantizer(y, torch.zeros_like(y), level, progress=0.5)
-    out.values.sum().backward()
-    assert out.values.shape == y.shape and y.grad.isfinite().all() and y.grad.abs().sum() > 0
+    quantized = quantizer(y, torch.zeros_like(y), level, progress=0.5)
+    quantized.values.sum().backward()
+    assert quantized.values.shape == y.shape and y.grad.isfinite().all() and y.grad.abs().sum() > 0
     if not mode.startswith("vq"):
         hard = quantizer.eval()(y, torch.full_like(y, 0.25), level)
         assert torch.equal(hard.values, 0.25 + torch.round(y.detach() - 0.25))
+
+
+@pytest.mark.parametrize("make", [ScalarQuantizer, make_quantizer, lambda mode: VectorQuantizer(8, 4, assignment=mode)])
+def test_an_unknown_mode_is_refused(make):
+    with pytest.raises(ValueError, match="'rounding'"):
+        make("rounding")
 
 
 def test_vector_quantisation_agrees_with_numpy_nearest_neighbours():
@@ -50,22 +85,22 @@ def test_vector_quantisation_agrees_with_numpy_nearest_neighbours():
     quantizer = VectorQuantizer(32, 4).eval()
     x = torch.randn(200, 4)
     distances = ((x.numpy()[:, None] - quantizer.codewords.numpy()[None]) ** 2).sum(2)
-    found = quantizer(x)
-    assert np.array_equal(found.indices.numpy(), distances.argmin(1))
-    assert torch.allclose(found.vectors, quantizer.codewords[found.indices])
+    assignment = quantizer(x)
+    assert np.array_equal(assignment.indices.numpy(), distances.argmin(1))
+    assert torch.allclose(assignment.vectors, quantizer.codewords[assignment.indices])
 
 
 def test_the_vq_gradient_reaches_the_encoder_unchanged_and_the_commitment_moves_only_the_encoder():
     torch.manual_seed(0)
     quantizer = VectorQuantizer(8, 4).eval()
     x = torch.randn(50, 4, requires_grad=True)
-    found = quantizer(x)
+    assignment = quantizer(x)
     upstream = torch.randn(50, 4)
-    found.vectors.backward(upstream, retain_graph=True)
+    assignment.vectors.backward(upstream, retain_graph=True)
     assert torch.equal(x.grad, upstream)
     x.grad = None
-    found.loss.backward()
-    expected = 0.25 * 2 * (x - quantizer.codewords[found.indices]) / x.numel()
+    assignment.loss.backward()
+    expected = 0.25 * 2 * (x - quantizer.codewords[assignment.indices]) / x.numel()
     assert torch.allclose(x.grad, expected) and not quantizer.codewords.requires_grad
 
 
@@ -81,7 +116,7 @@ def test_the_codebook_follows_its_vectors():
 def test_an_index_that_costs_more_bits_is_chosen_less_often():
     quantizer = VectorQuantizer(2, 1, rate_weight=0.1).eval()
     quantizer.codewords.copy_(torch.tensor([[-1.0], [1.0]]))
-    quantizer.usage.copy_(torch.tensor([[63.0, 1.0]]))  # 6 bits against next to none
+    quantizer.usage.copy_(torch.tensor([[63.0, 1.0]]))  # 0.02 bits and 6 bits
     x = torch.tensor([[-0.1], [0.1], [0.3]])
     assert quantizer(x).indices.tolist() == [0, 0, 1]
     quantizer.rate_weight = 0.0
@@ -94,10 +129,10 @@ def test_classes_have_usage_of_their_own():
     x = torch.cat([torch.full((50, 1), -3.0), torch.full((50, 1), 5.0)])
     classes = (x[:, 0] > 0).long()
     for _ in range(40):
-        found = quantizer(x, classes)
-    assert found.bits.max() < 0.01
-    other = quantizer.eval()(x, 1 - classes)
-    assert other.bits.min() > 10
+        in_own_class = quantizer(x, classes)
+    assert in_own_class.bits.max() < 0.01
+    in_other_class = quantizer.eval()(x, 1 - classes)
+    assert in_other_class.bits.min() > 10
 
 
 def test_the_rate_of_vectors_has_a_gradient_towards_cheaper_codewords():
@@ -106,4 +141,4 @@ def test_the_rate_of_vectors_has_a_gradient_towards_cheaper_codewords():
     quantizer.usage.copy_(torch.tensor([[63.0, 1.0]]))
     x = torch.tensor([[0.2]], requires_grad=True)
     quantizer(x).bits.sum().backward()
-    assert x.grad.item() > 0  # descent moves it to -1
+    assert x.grad.item() > 0  # descent moves it towards -1

@@ -1,116 +1,132 @@
-"""Training's picture of what encoders do to latents, beside the encoder itself."""
+"""The encoder simulation of the training, compared with the encoder."""
 
 import dataclasses
 from pathlib import Path
 
-import models.simulation
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-import codec.moves
-from codec.encode.rdoq import LatentState, curvature_ratio, pull_to_gradient, rdoq_step
+import codec.encode.latents
+import codec.encode.rdoq
+import codec_models.training.encoder_simulation
+from codec.encode.hide_signs import hide_signs
+from codec.encode.rdoq import (
+    GRADIENT_SHARE,
+    SINGLE_STEP_SCALE,
+    LatentState,
+    curvature_ratio,
+    pull_to_gradient,
+    rdoq_step,
+)
+from codec.encode.symbol_costs import symbol_costs
 from codec.entropy.constants import SCALE_LEVELS, STEPS
-from codec.entropy.hidden_signs import HiddenSigns
-from codec_models.export.frequency_tables import count_symbols, mixture_of_tables
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import ScaleLikelihood, gather_step
 from codec_models.quantization.scalar import ScalarQuantizer
-from codec_models.training.encoder_simulation import EncoderSimulation, in_place
+from codec_models.training.encoder_simulation import (
+    SIGNED_SHARE,
+    EncoderSimulation,
+    simulate_encoder,
+    to_positions,
+)
+from codec_models.training.fit_mixture import count_symbols, mixture_of_tables
 from codec_models.training.recipe import RECIPES, load_recipe
 from codec_models.training.trainer import Trainer
 from conftest import made_picture
 
-SAMPLE = Path(__file__).parents[2] / "samples" / "coffee.png"
+SAMPLE = Path(__file__).parents[3] / "samples" / "coffee.png"
 
 
 @pytest.fixture(scope="module")
 def simulation(filtered):
-    """That of a batch of one, with the symbols' bits of the codec's model."""
+    """The simulation for a batch of one, with the code lengths of a model file."""
     likelihood = ScaleLikelihood()
     likelihood.mixture = mixture_of_tables(filtered.model.scale_tables)
-    return EncoderSimulation.drawn(1.0, torch.ones(1), likelihood)
+    return EncoderSimulation.draw(1.0, torch.ones(1), likelihood)
 
 
-def test_latents_move_as_the_encoder_moves_them(filtered, simulation, monkeypatch):
-    for module in (codec.moves, models.simulation):
-        monkeypatch.setattr(module, "MOVED_SHARE", 1.0)
+def test_rdoq_changes_latents_as_the_encoder_does(filtered, simulation, monkeypatch):
+    for module in (codec.encode.rdoq, codec_models.training.encoder_simulation):
+        monkeypatch.setattr(module, "CHANGED_SHARE", 1.0)
     rng = np.random.default_rng(0)
     scale_index = rng.integers(0, 40, (16, 12, 10))
     symbols = np.rint(rng.laplace(0, 0.11 * 1.13**scale_index)).astype(np.int32)
     mean = rng.normal(0, 2, symbols.shape)
     y, decoded = symbols + mean + rng.uniform(-0.5, 0.5, symbols.shape), symbols + mean
-    slope, error = rng.normal(0, 18, symbols.shape), rng.uniform(30, 150, symbols.shape[1:])
-    latents = LatentState(y, decoded, symbols, scale_index, slope, curvature_ratio(slope, error))
-    wanted, _ = rdoq_step(filtered.model, latents, codec.moves.REACH_ALONE, rng)
-    expected = pull_to_gradient(latents, wanted, codec.moves.SLOPE_SHARE) - y
-    arrays = (torch.from_numpy(a)[None] for a in (y, decoded, symbols, scale_index, slope, error[None]))
-    found = simulation.moves(*arrays)[0].numpy()
-    assert np.isclose(found, expected, atol=1e-3).mean() > 0.99  # tables are a little off the mixture
-    assert 0.05 < np.not_equal(wanted, decoded).mean() < 0.9
+    gradient, error = rng.normal(0, 18, symbols.shape), rng.uniform(30, 150, symbols.shape[1:])
+    state = LatentState(y, decoded, symbols, scale_index, gradient, curvature_ratio(gradient, error))
+    target, _ = rdoq_step(symbol_costs(filtered.model), state, SINGLE_STEP_SCALE, rng)
+    expected = pull_to_gradient(state, target, GRADIENT_SHARE) - y
+    arrays = (torch.from_numpy(a)[None] for a in (y, decoded, symbols, scale_index, gradient, error[None]))
+    change = simulation.rdoq_change(*arrays)[0].numpy()
+    assert np.isclose(change, expected, atol=1e-3).mean() > 0.99  # the tables differ a little from the mixture
+    assert 0.05 < np.not_equal(target, decoded).mean() < 0.9
 
 
 @pytest.mark.parametrize("quality", [10, 50, 90])
-def test_as_many_symbols_move_and_as_many_bits_are_saved_as_where_signs_hide(
+def test_hiding_signs_changes_as_many_symbols_and_saves_as_many_bits_as_in_the_encoder(
     filtered, simulation, quality, monkeypatch
 ):
-    coded = []  # by each context step: residuals, symbols before and after hiding, scale indices, what needs no sign
-    moved = HiddenSigns.moved
+    steps = []  # of each context step: residuals, symbols before and after hiding, scale indices, which have no sign
 
-    def recorded(hidden, tiles, bits_of, rate_weight):
-        found = rdoq_step(hidden, tiles, bits_of, rate_weight)
-        if rate_weight == 1.0:  # other weights are those of a closed loop, which training knows nothing of
-            for (symbols, errors, indices, layout), after in zip(tiles, found, strict=True):
-                is_signless = np.isin(np.arange(len(after)), layout.signless)
-                coded.append((symbols - errors, symbols, after, indices, is_signless))
-        return found
+    def recorded(tiles, costs, rate_weight=1.0):
+        results = hide_signs(tiles, costs, rate_weight)
+        if rate_weight == 1.0:  # the closed loop, which training does not simulate, has other weights
+            for (symbols, errors, indices, layout), result in zip(tiles, results, strict=True):
+                is_signless = np.isin(np.arange(len(result)), layout.signless)
+                steps.append((symbols - errors, symbols, result, indices, is_signless))
+        return results
 
-    monkeypatch.setattr(HiddenSigns, "moved", recorded)
+    monkeypatch.setattr(codec.encode.latents, "hide_signs", recorded)
     with Image.open(SAMPLE) as picture:
         filtered.encode(picture.crop((0, 0, 384, 256)), quality, effort=2, fallback=False)
-    residual, symbols, found, indices, is_signless = map(np.concatenate, zip(*coded, strict=True))
+    residual, symbols, hidden, indices, is_signless = map(np.concatenate, zip(*steps, strict=True))
     torch.manual_seed(0)
     y, scale_index = (torch.from_numpy(a).float().reshape(1, 1, -1, 1) for a in (residual, indices))
-    quantized = simulation.hiding(ScalarQuantizer("ste"), training=False)(y, torch.zeros_like(y), scale_index)
-    moves = (quantized.values - y.round()).flatten().numpy()
-    assert set(np.unique(moves)) <= {-1, 0, 1} and torch.equal(quantized.coded, quantized.values)
-    assert np.count_nonzero(moves) == pytest.approx(np.count_nonzero(found - symbols), rel=0.2)
-    assert float(simulation.saved(scale_index).sum()) == pytest.approx(np.count_nonzero(found[is_signless]), rel=0.2)
+    quantize = simulation.hide_signs(ScalarQuantizer("ste"), training=False)
+    quantized = quantize(y, torch.zeros_like(y), scale_index)
+    changes = (quantized.values - y.round()).flatten().numpy()
+    assert set(np.unique(changes)) <= {-1, 0, 1} and torch.equal(quantized.coded, quantized.values)
+    assert np.count_nonzero(changes) == pytest.approx(np.count_nonzero(hidden - symbols), rel=0.2)
+    saved_bits = float(simulation.saved_bits(scale_index).sum())
+    assert saved_bits == pytest.approx(np.count_nonzero(hidden[is_signless]), rel=0.2)
 
 
 def test_saved_bits_have_the_gradient_of_their_table(simulation):
     scale_index = torch.arange(SCALE_LEVELS, dtype=torch.float32, requires_grad=True)
-    simulation.saved(scale_index).sum().backward()
-    slope = models.simulation.SIGNED_SHARE * torch.gradient(simulation.capacities)[0]
+    simulation.saved_bits(scale_index).sum().backward()
+    slope = SIGNED_SHARE * torch.gradient(simulation.capacities)[0]
     assert torch.allclose(scale_index.grad[1:-1], slope[1:-1])
     assert (simulation.capacities.diff() >= 0).all() and simulation.capacities[0] == 0
 
 
-def test_what_is_coded_goes_back_to_its_place():
+def test_coded_values_return_to_the_positions_of_their_latents():
     y = torch.randn(2, 16, 4, 6, generator=torch.Generator().manual_seed(0))
     coded = torch.cat([gather_step(y.chunk(STEPS, dim=1), step) for step in range(STEPS)], dim=1)
-    assert torch.equal(in_place(coded, y), y)
+    assert torch.equal(to_positions(coded, y), y)
 
 
-def test_pictures_outside_the_share_are_left_as_they_are():
+def test_pictures_outside_the_share_are_not_refined():
     torch.manual_seed(0)
     recipe = load_recipe(RECIPES / "tiny.toml")
     model = CompressionModel(recipe.architecture).eval()
     x = torch.from_numpy(made_picture(64, 64)).permute(2, 0, 1)[None].float() / 255
-    quality = torch.full((1,), 0.5)
-    none = EncoderSimulation.drawn(0.0, 255**2 * recipe.lambda_at(quality), model.likelihood)
-    with_none, without = model(x, quality, simulation=none), model(x, quality)
-    assert torch.equal(with_none.y_hat, without.y_hat) and torch.allclose(with_none.bits, without.bits)
+    unit_quality = torch.full((1,), 0.5)
+    simulation = EncoderSimulation.draw(0.0, 255**2 * recipe.lambda_at(unit_quality), model.likelihood)
+    simulated, plain = simulate_encoder(model, simulation, x, unit_quality), model(x, unit_quality)
+    assert torch.equal(simulated.latents.y_hat, plain.latents.y_hat) and torch.allclose(simulated.bits, plain.bits)
 
 
-def test_training_refines_latents_and_counts_them_refined():
+def test_training_refines_latents_and_counts_them_refined(monkeypatch):
+    monkeypatch.setattr("codec_models.training.fit_mixture.COUNTED_CROPS", 8)
     pictures = [torch.from_numpy(made_picture(96, 96, seed)).permute(2, 0, 1) for seed in range(2)]
     recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), refined=1.0)
-    trainer = Trainer(recipe, pictures, "cpu", None, None)
+    trainer = Trainer(recipe, pictures, "cpu")
     assert trainer.step().isfinite().all()
     model = trainer.model.eval()
-    refined, plain = (count_symbols(model, pictures, 0, how) for how in (trainer.simulation, None))
+    refined, plain = (count_symbols(model, pictures, 0, draw) for draw in (trainer.draw_simulation, None))
     assert refined.sum() == plain.sum() and not torch.equal(refined, plain)
 
 

@@ -4,16 +4,17 @@ import torch
 
 from codec.entropy.constants import SCALE_LEVELS
 from codec.networks.model import load_model
-from codec_models.export.frequency_tables import LARGEST, frequency_tables, mixture_of_tables, mixture_weights
+from codec_models.export.frequency_tables import frequency_tables
 from codec_models.networks.architecture import Architecture
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import MULTIPLES, ScaleLikelihood
+from codec_models.training.fit_mixture import LARGEST, mixture_of_tables, mixture_weights
 
 LEVEL, DEVIATION = 16, 0.788
 
 
 def counts_of(deviations, total=200_000):
-    """Counts of magnitudes at one level: equal shares of Gaussians of these deviations."""
+    """Counts of magnitudes at one scale index, of Gaussians with these deviations in equal shares."""
     generator = np.random.default_rng(0)
     values = np.concatenate([generator.normal(0, d, total // len(deviations)) for d in deviations])
     counts = torch.zeros(SCALE_LEVELS, LARGEST + 1, dtype=torch.float64)
@@ -24,17 +25,17 @@ def counts_of(deviations, total=200_000):
 def test_a_gaussian_source_is_given_a_gaussian_table():
     weights = mixture_weights(counts_of([DEVIATION]))
     assert weights[LEVEL, 0] > 0.9
-    assert weights[0, 0] > 0.9  # a level that was not seen stays as it was trained
+    assert weights[0, 0] > 0.9  # a scale index without symbols keeps the Gaussian of the training
 
 
-def test_heavy_tails_are_found():
+def test_heavy_tails_get_a_wider_gaussian():
     weights = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))[LEVEL]
     assert weights[MULTIPLES.index(0.5)] > 0.3
     assert weights[MULTIPLES.index(2.0)] == pytest.approx(0.5, abs=0.1)
     assert weights[MULTIPLES.index(4.0)] < 0.02
 
 
-def test_what_is_nearly_always_zero_costs_nearly_nothing():
+def test_symbols_that_are_nearly_always_zero_cost_nearly_nothing():
     counts = counts_of([DEVIATION])
     counts[0, :2] = torch.tensor([2_000_000.0, 250.0])
     likelihood = ScaleLikelihood()
@@ -44,7 +45,7 @@ def test_what_is_nearly_always_zero_costs_nearly_nothing():
     assert 2 * one == pytest.approx(250 / 2_000_250, rel=0.3)
 
 
-def test_tables_are_symmetric_whole_and_cover_what_happens():
+def test_tables_are_symmetric_sum_to_the_total_and_cover_the_tails():
     model = CompressionModel(
         Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
     )
@@ -57,7 +58,7 @@ def test_tables_are_symmetric_whole_and_cover_what_happens():
         assert sum(row) == 2**16
         assert min(row) >= 1
     inside = fitted["scale"][LEVEL][:-1]
-    # A rounding's remainder goes to the most frequent value alone.
+    # The remainder of rounding is added to the most frequent value, which is in the middle.
     assert inside == inside[::-1]
     assert len(fitted["scale"][LEVEL]) > len(plain["scale"][LEVEL])
 
@@ -83,6 +84,6 @@ def test_the_mixture_of_a_model_file_is_that_of_its_tables():
     for index in range(0, SCALE_LEVELS, 7):
         shares = tables[index].frequencies[:-1] / 2**16
         values = torch.arange(-tables[index].radius, tables[index].radius + 1.0)
-        found = likelihood(values, torch.full_like(values, index)).numpy()
+        fitted = likelihood(values, torch.full_like(values, index)).numpy()
         bits = -np.sum(shares * np.log2(shares))
-        assert -np.sum(shares * np.log2(found)) == pytest.approx(bits, rel=0.005, abs=0.001), index
+        assert -np.sum(shares * np.log2(fitted)) == pytest.approx(bits, rel=0.005, abs=0.001), index

@@ -1,4 +1,4 @@
-"""The space of post-filters that training learns, and the graph that model files hold for them."""
+"""The filters that post-filters are sums of, and the graph that applies a post-filter."""
 
 import numpy as np
 import onnx
@@ -8,9 +8,10 @@ from onnx.reference import ReferenceEvaluator
 from codec.container.nicm import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
 from codec.container.post_filter import unpack
 from codec.decode.post_filter import filter_inputs
-from codec.encode.post_filter import NormalEquations, filter_statistics, fit_post_filter
+from codec.encode.post_filter import filter_statistics, fit_post_filter, in_coordinates
 from codec.networks.engine import Engine
-from codec_models.export.post_filters import COUNT, post_filter_graph, principal_filters
+from codec_models.export.post_filters import post_filter_graph
+from codec_models.training.fit_post_filters import COUNT, principal_filters
 
 
 def smoothed(pixels, share):
@@ -21,43 +22,42 @@ def smoothed(pixels, share):
 
 
 @pytest.fixture(scope="module")
-def learned():
+def filters():
     rng = np.random.default_rng(0)
-    seen = []
+    statistics = []
     for _ in range(120):
         pixels = rng.integers(0, 256, (3, 24, 24), np.uint8)
-        seen.append(filter_statistics(pixels, smoothed(pixels, rng.uniform(0, 0.3))))
-    return principal_filters(seen)
+        statistics.append(filter_statistics(pixels, smoothed(pixels, rng.uniform(0, 0.3))))
+    return principal_filters(statistics)
 
 
-def test_filters_are_integers_within_what_model_files_take(learned):
-    assert learned.dtype == np.int64 and learned.shape == (COUNT, 3, FILTER_WEIGHTS)
-    assert 0 < np.abs(learned).max() <= MAX_FILTER_WEIGHT
+def test_filters_are_integers_in_the_range_of_model_files(filters):
+    assert filters.dtype == np.int64 and filters.shape == (COUNT, 3, FILTER_WEIGHTS)
+    assert 0 < np.abs(filters).max() <= MAX_FILTER_WEIGHT
 
 
-def test_the_first_filters_undo_what_the_pictures_had_in_common(learned):
+def test_the_first_filters_undo_the_common_distortion_of_the_pictures(filters):
     pixels = np.random.default_rng(99).integers(0, 256, (3, 64, 64), np.uint8)
     x_hat = smoothed(pixels, 0.2)
-    filters = learned * FILTER_UNIT
-    found = filter_statistics(pixels, x_hat)
-    exponent, coordinates = unpack(
-        fit_post_filter(NormalEquations.of(filters, filter_statistics(pixels, x_hat)), 1e3), COUNT
-    )
+    filters = filters * FILTER_UNIT
+    (gram, match), error = filter_statistics(pixels, x_hat)
+    post_filter = fit_post_filter(in_coordinates(filter_statistics(pixels, x_hat).equations, filters), 1e3)
+    exponent, coordinates = unpack(post_filter, COUNT)
     weights = np.tensordot(coordinates * 2.0**-exponent, filters, axes=1)
-    quadratic = np.einsum("cm,mn,cn->", weights, found.gram, weights)
-    assert found.error - 2 * np.sum(weights * found.match.T) + quadratic < 0.3 * found.error
+    quadratic = np.einsum("cm,mn,cn->", weights, gram, weights)
+    assert error - 2 * np.sum(weights * match.T) + quadratic < 0.3 * error
     assert np.abs(coordinates[:4]).max() == np.abs(coordinates).max()
 
 
-def test_pictures_that_are_met_exactly_are_left_out():
+def test_pictures_without_an_error_are_ignored():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (120, 3, 24, 24), np.uint8)
-    seen = [filter_statistics(x, smoothed(x, 0.2)) for x in pixels]
+    statistics = [filter_statistics(x, smoothed(x, 0.2)) for x in pixels]
     exact = filter_statistics(pixels[0], pixels[0] / np.float32(255))
-    assert np.array_equal(principal_filters([*seen, exact]), principal_filters(seen))
+    assert np.array_equal(principal_filters([*statistics, exact]), principal_filters(statistics))
 
 
-def test_the_graph_gives_the_same_in_an_implementation_in_numpy(filtered):
+def test_the_graph_computes_the_same_in_onnx_reference_implementation(filtered):
     graph = post_filter_graph()
     onnx.checker.check_model(onnx.load_from_string(graph), full_check=True)
     taps = filter_inputs(filtered.model.post_filters[0] / 50)._asdict()

@@ -6,24 +6,25 @@ import torch
 from PIL import Image
 
 from codec.networks.engine import Engine
-from codec.networks.model import load_model, read_model
+from codec.networks.model import Model, load_model, read_model
 from codec_models.export.export import export, trained_model
 from codec_models.export.frequency_tables import frequency_tables
 from codec_models.networks.compression_model import CompressionModel
+from codec_models.networks.entropy import quality_level
 from codec_models.networks.integer import set_exact
 from codec_models.networks.layers import Block
 from codec_models.training.checkpoint import load_checkpoint
-from codec_models.training.model_file_weights import load_model_weights, take_weights
-from codec_models.training.recipe import RECIPES, load_recipe, recipe_from_dict
+from codec_models.training.model_file_weights import architecture_of, load_model_weights, take_weights
+from codec_models.training.recipe import RECIPES, load_recipe
 from codec_models.training.train import train
 from conftest import GOLDEN, made_picture
 
 
 def read_back(file):
-    model = CompressionModel(recipe_from_dict(file.metadata["recipe"]).architecture)
+    model = CompressionModel(architecture_of(file))
     for block in model.modules():
         if isinstance(block, Block):
-            block.input_scale.fill_(3.0)  # another than the file's model had
+            block.input_scale.fill_(3.0)  # another value than in the exported model
     load_model_weights(model, file)
     set_exact(model.eval(), True)
     return model
@@ -36,30 +37,29 @@ def test_a_model_file_gives_back_the_model_that_it_was_exported_from(written):
     file = read_model(export(GOLDEN / "tiny.pt", "tiny")) if now else load_model(GOLDEN / "tiny.nicm")
     model = read_back(file)
     x = torch.from_numpy(made_picture(512, 384)).permute(2, 0, 1)[None].float() / 255
-    for level in (0.0, 0.4, 1.0):
-        quality = torch.tensor([level])
+    for unit_quality in map(torch.tensor, ([0.0], [0.4], [1.0])):
 
         @torch.no_grad()
-        def parts(m, quality=quality):
+        def results(m, quality=unit_quality):
             y = exported.g_a(x, quality) * exported.gain(quality)
             analysed = m.g_a(x, quality) * m.gain(quality), m.h_a(y)
-            hyper, _ = m.code_hyper_latents(exported.h_a(y), quality)
-            y_hat, _, scale_index, _ = m.code_latents(y, hyper, m.quantizer)
+            features = m.h_s(exported.h_a(y).round(), quality_level(quality))
+            y_hat, _, scale_index, _ = m.code_latents(y, features, m.quantizer)
             return (y_hat, scale_index), (*analysed, m.g_s(y_hat * m.inverse_gain(quality), quality))
 
-        (exact, close), (expected_exact, expected_close) = parts(model), parts(exported)
+        (exact, close), (expected_exact, expected_close) = results(model), results(exported)
         assert all(map(torch.equal, exact, expected_exact))
         for a, b in zip(close, expected_close, strict=True):
-            # The float networks' weights are halves in a file that was written now.
+            # A file that is written now holds the weights of the float networks in half precision.
             torch.testing.assert_close(a, b, atol=2e-3 * float(b.abs().max()) if now else 1e-4, rtol=0)
     again = frequency_tables(model)
     for name, tables in (("scale", file.scale_tables), ("hyper", file.hyper_tables)):
         for row, table in zip(again[name], tables, strict=True):
             radius = min(table.radius, len(row) // 2 - 1)
-            found, expected = (
+            fitted, expected = (
                 np.array(r[len(r) // 2 - 1 - radius : len(r) // 2 + radius]) / 2**16 for r in (row, table.frequencies)
             )
-            bits, bits_again = (-expected @ np.log2(shares) for shares in (expected, found))
+            bits, bits_again = (-expected @ np.log2(shares) for shares in (expected, fitted))
             assert bits_again < 1.01 * bits + 0.01
 
 
@@ -85,11 +85,11 @@ def test_the_default_model_can_be_trained_further():
     quality = torch.tensor([0.5])
     expected = Engine(file, threads=1).run("synthesis", y_hat=y_hat, quality=quality.numpy())[0]
     with torch.no_grad():
-        found = model.g_s(torch.from_numpy(y_hat) * model.inverse_gain(quality), quality)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-4)
+        x_hat = model.g_s(torch.from_numpy(y_hat) * model.inverse_gain(quality), quality)
+    np.testing.assert_allclose(x_hat.numpy(), expected, atol=1e-4)
 
 
-def test_a_model_with_more_blocks_starts_where_the_earlier_one_ended():
+def test_a_model_with_more_blocks_computes_the_same_at_first():
     before, _ = trained_model(GOLDEN / "tiny.pt")
     more = dataclasses.replace(before.architecture, analysis_blocks8=2, synthesis_blocks16=3)
     model = CompressionModel(more)
@@ -97,16 +97,16 @@ def test_a_model_with_more_blocks_starts_where_the_earlier_one_ended():
     set_exact(model.eval(), True)
     x = torch.from_numpy(made_picture(128, 64)).permute(2, 0, 1)[None].float() / 255
     with torch.no_grad():
-        expected, found = (m(x, torch.tensor([0.5])) for m in (before, model))
-    assert torch.equal(found.y_hat, expected.y_hat)
-    torch.testing.assert_close(found.x_hat, expected.x_hat, atol=1e-5, rtol=0)
+        expected, result = (m(x, torch.tensor([0.5])) for m in (before, model))
+    assert torch.equal(result.latents.y_hat, expected.latents.y_hat)
+    torch.testing.assert_close(result.x_hat, expected.x_hat, atol=1e-5, rtol=0)
     with pytest.raises(ValueError, match="another architecture"):
         take_weights(before, model)
 
 
 def test_a_model_file_that_does_not_fit_is_refused():
     file = load_model(GOLDEN / "tiny.nicm")
-    other = CompressionModel(dataclasses.replace(recipe_from_dict(file.metadata["recipe"]).architecture, latents=32))
+    other = CompressionModel(dataclasses.replace(architecture_of(file), latents=32))
     with pytest.raises(ValueError, match="another architecture"):
         load_model_weights(other, file)
     swapped = {**file.file.graphs, "hyper_analysis": file.file.graphs["synthesis"]}
@@ -115,4 +115,14 @@ def test_a_model_file_that_does_not_fit_is_refused():
     ]
     for graphs in (swapped, *damaged):
         with pytest.raises(ValueError, match="model file"):
-            read_back(dataclasses.replace(file, graphs=graphs))
+            read_back(Model(dataclasses.replace(file.file, graphs=graphs)))
+
+
+def test_the_architecture_is_read_whatever_else_the_recipe_holds():
+    file = load_model(GOLDEN / "tiny.nicm").file
+    recipe = {**file.metadata["recipe"], "a_setting_of_another_release": 1}
+    other = Model(dataclasses.replace(file, metadata={**file.metadata, "recipe": recipe}))
+    assert architecture_of(other) == architecture_of(Model(file))
+    for recipe in (None, {}, {"architecture": {"nonsense": 1}}):
+        with pytest.raises(ValueError, match="architecture"):
+            architecture_of(Model(dataclasses.replace(file, metadata={**file.metadata, "recipe": recipe})))

@@ -29,14 +29,14 @@ def narrower(recipe, **sizes):
 
 @pytest.fixture(autouse=True)
 def few_crops(monkeypatch):
-    """Small pictures and networks are known after a few."""
+    """Small pictures and networks need few."""
     monkeypatch.setattr("codec_models.training.prune.CROPS", 30)
-    monkeypatch.setattr("codec_models.export.frequency_tables.COUNTED_CROPS", 4)
+    monkeypatch.setattr("codec_models.training.fit_mixture.COUNTED_CROPS", 4)
 
 
 @pytest.fixture
 def larger():
-    """A model of two blocks at each scale that do something."""
+    """A model with two blocks at each scale of the synthesis, whose branches are not zero."""
     torch.manual_seed(5)
     model = CompressionModel(narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2).architecture)
     init_from_principal_components(model, TINY, PICTURES)
@@ -54,43 +54,43 @@ def synthesised(model):
     return model(x, torch.tensor([0.7])).x_hat
 
 
-def test_channels_that_nothing_comes_of_are_the_ones_left_out(larger):
-    expected_kept = {}
+def test_channels_without_an_effect_are_removed(larger):
+    expected = {}
     with torch.no_grad():
         for name, block in larger.g_s.named_modules():
             if isinstance(block, Block):
                 for end in ("project", "contract"):
                     dead = torch.randperm(16)[:6]
                     getattr(block, end).weight[:, dead] = 0
-                    expected_kept[f"{name}.{end}"] = sorted(set(range(16)) - set(dead.tolist()))
+                    expected[f"{name}.{end}"] = sorted(set(range(16)) - set(dead.tolist()))
     to = narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2, synthesis_hidden8=10, synthesis_hidden16=10)
     model = pruned(larger, to.architecture, TINY, PICTURES)
     assert model.architecture == to.architecture
     torch.testing.assert_close(synthesised(model), synthesised(larger), atol=2e-3, rtol=0)
-    for name, kept in expected_kept.items():
-        first = "depthwise" if name.endswith("project") else "expand"
-        there, here = (m.g_s.get_submodule(f"{name.rpartition('.')[0]}.{first}").weight for m in (larger, model))
-        assert torch.equal(here[:10], there[kept])
+    for name, kept in expected.items():
+        for first in ("mix", "depthwise") if name.endswith("project") else ("value", "gate"):
+            before, after = (m.g_s.get_submodule(f"{name.rpartition('.')[0]}.{first}").weight for m in (larger, model))
+            assert torch.equal(after, before[kept])
 
 
-def test_what_is_left_makes_up_for_what_is_not(larger):
+def test_the_remaining_channels_compensate_for_the_removed_ones(larger):
     to = narrower(TINY, synthesis_blocks16=1, synthesis_blocks8=2, synthesis_hidden8=8, synthesis_hidden16=12)
     model = pruned(larger, to.architecture, TINY, PICTURES)
     cut = CompressionModel(model.architecture)
     state = {name: value for name, value in larger.state_dict().items() if name in cut.state_dict()}
-    of = {name: value.shape for name, value in cut.state_dict().items()}
-    cut.load_state_dict({n: v[tuple(slice(s) for s in of[n])] for n, v in state.items()}, strict=False)
-    wanted = synthesised(larger)
-    error, error_of_cut = (float((synthesised(m) - wanted).square().mean()) for m in (model, cut))
+    shapes = {name: value.shape for name, value in cut.state_dict().items()}
+    cut.load_state_dict({n: v[tuple(slice(s) for s in shapes[n])] for n, v in state.items()}, strict=False)
+    target = synthesised(larger)
+    error, error_of_cut = (float((synthesised(m) - target).square().mean()) for m in (model, cut))
     assert error < 0.5 * error_of_cut
 
 
-def test_a_model_that_is_small_enough_stays_as_it_is(larger):
+def test_a_model_that_is_small_enough_is_not_changed(larger):
     more = narrower(TINY, synthesis_blocks8=3, synthesis_blocks16=2, context_blocks=2)
     assert pruned(larger, more.architecture, TINY, PICTURES) is larger
 
 
-def test_a_synthesis_that_is_small_enough_stays_as_it_is(larger):
+def test_a_synthesis_that_is_small_enough_is_not_changed(larger):
     to = narrower(TINY, synthesis_blocks8=2, synthesis_blocks16=2, context_blocks=0)
     model = pruned(larger, to.architecture, TINY, PICTURES)
     assert model.architecture.context_blocks == 0
@@ -98,7 +98,7 @@ def test_a_synthesis_that_is_small_enough_stays_as_it_is(larger):
         assert torch.equal(model.g_s.state_dict()[name], value)
 
 
-def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis(tmp_path):
+def test_training_continues_with_fewer_blocks_and_channels_beside_a_fixed_analysis(tmp_path):
     large = dataclasses.replace(narrower(TINY, synthesis_blocks16=2, analysis_blocks8=2), transforms_from=0.0)
     small = dataclasses.replace(
         narrower(large, synthesis_blocks16=1, synthesis_hidden8=8, synthesis_hidden16=8, context_blocks=0),
@@ -107,7 +107,7 @@ def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis
     )
     earlier = None
     for recipe in (large, small):
-        trainer = Trainer(recipe, PICTURES, "cpu", None, earlier)
+        trainer = Trainer(recipe, PICTURES, "cpu", start_from=earlier)
         for _ in range(3):
             trainer.step()
         if recipe is small:
@@ -124,11 +124,11 @@ def test_training_goes_on_with_fewer_blocks_and_channels_beside_a_fixed_analysis
     assert after["mixture"] is not None and codec.model.post_filters is None
     pixels = made_picture(128, 128)
     assert np.asarray(codec.decode(codec.encode(pixels, 60, fallback=False))).shape == pixels.shape
-    again = Trainer(small, PICTURES, "cpu", None, path).model
+    again = Trainer(small, PICTURES, "cpu", start_from=path).model
     trained, _ = trained_model(earlier)
     torch.testing.assert_close(synthesised(again), synthesised(trained), atol=1e-3, rtol=0)
 
 
-def test_a_smaller_model_that_differs_in_more_is_not_made(larger):
+def test_a_model_that_differs_in_more_than_its_size_is_not_pruned(larger):
     to = narrower(TINY, synthesis_blocks8=1, synthesis_blocks16=2, synthesis_hidden8=8, latents=32)
     assert pruned(larger, to.architecture, TINY, PICTURES) is larger

@@ -6,10 +6,10 @@ from codec_models.training.soap import Soap
 
 
 def valley(optimizer_class, steps=400):
-    """Distance left to the minimum of a quadratic in a turned basis, curvatures from 1 to 10,000."""
+    """Squared distance to the minimum of a quadratic in a rotated basis, curvatures from 1 to 10,000."""
     generator = torch.Generator().manual_seed(0)
-    turn = torch.linalg.qr(torch.randn(24, 24, generator=generator))[0]
-    curvature = turn @ torch.diag(torch.logspace(0, 4, 24)) @ turn.T
+    rotation = torch.linalg.qr(torch.randn(24, 24, generator=generator))[0]
+    curvature = rotation @ torch.diag(torch.logspace(0, 4, 24)) @ rotation.T
     target = torch.randn(24, 40, generator=generator)
     weight = torch.nn.Parameter(torch.zeros(24, 40))
     optimizer = optimizer_class([weight], lr=1e-2)
@@ -21,11 +21,11 @@ def valley(optimizer_class, steps=400):
     return float((weight - target).detach().square().mean())
 
 
-def test_it_goes_straight_down_a_turned_valley():
+def test_soap_descends_a_rotated_valley_faster_than_adam():
     assert valley(Soap) < 0.5 * valley(torch.optim.Adam)
 
 
-def test_biases_and_kernels_are_moved_as_by_adam():
+def test_biases_and_depthwise_kernels_get_the_updates_of_adam():
     start = torch.linspace(-1, 1, 27).reshape(3, 1, 3, 3)
     ours, adams = (torch.nn.Parameter(start.clone()) for _ in range(2))
     soap = Soap([ours], lr=1e-2, betas=(0.9, 0.99))
@@ -39,7 +39,7 @@ def test_biases_and_kernels_are_moved_as_by_adam():
     torch.testing.assert_close(ours, adams)
 
 
-def test_it_goes_on_from_its_saved_state():
+def test_soap_continues_from_its_saved_state():
     def run(interrupted):
         generator = torch.Generator().manual_seed(1)
         weight = torch.nn.Parameter(torch.zeros(20, 20))

@@ -1,3 +1,5 @@
+"""The .nic file: reading is the inverse of writing, and all damage is noticed."""
+
 import contextlib
 import dataclasses
 import struct
@@ -8,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.container.nic import CHUNKS, Header, reader, write
-from codec.errors import FormatError
+from codec.errors import ArgumentError, FormatError
 
 headers = st.builds(
     Header,
     model_id=st.binary(min_size=8, max_size=8),
     width=st.integers(1, 200),
     height=st.integers(1, 200),
-    quality=st.integers(0, 10000),
+    hundredths=st.integers(0, 10000),
     grey=st.booleans(),
     alpha=st.booleans(),
     tile_exponent=st.integers(0, 4),
@@ -28,9 +30,9 @@ DATA = write(HEADER, [bytes([i] * (i + 1)) for i in range(HEADER.tiles)], METADA
 
 
 def read(data):
-    """Everything in a file, checked."""
-    found = reader(data)
-    return found.header, [found.tile(i) for i in range(found.header.tiles)], found.metadata()
+    """The header, the tiles and the metadata of a file, all checked."""
+    file = reader(data)
+    return file.header, [file.tile(i) for i in range(file.header.tiles)], file.metadata()
 
 
 @given(headers, metadata, st.data())
@@ -99,16 +101,24 @@ def test_a_post_filter_of_no_bytes_or_too_many_is_refused():
         dataclasses.replace(header, post_filter=bytes(256))
 
 
-def test_salvage_gives_every_tile_whose_bytes_are_there():
+def test_metadata_of_more_than_the_limit_is_an_argument_error(monkeypatch):
+    monkeypatch.setattr("codec.container.nic.MAX_CHUNK", 3)
+    header = Header(b"12345678", 10, 10, 5000)
+    write(header, [b"0"], {"icc": b"123"})
+    with pytest.raises(ArgumentError, match="metadata"):
+        write(header, [b"0"], {"icc": b"1234"})
+
+
+def test_salvage_gives_every_tile_whose_bytes_are_intact():
     damaged = bytearray(DATA[:-2])
     damaged[DATA.index(b"\x01\x01")] ^= 1
-    found = reader(bytes(damaged))
-    found.salvage = True
+    file = reader(bytes(damaged))
+    file.salvage = True
     intact = []
     for index in range(HEADER.tiles):
         with contextlib.suppress(FormatError):
-            intact.append(found.tile(index))
-    assert len(intact) == HEADER.tiles - 2 and found.metadata() == METADATA
+            intact.append(file.tile(index))
+    assert len(intact) == HEADER.tiles - 2 and file.metadata() == METADATA
 
 
 @given(st.binary(max_size=200))

@@ -1,4 +1,4 @@
-"""Published bits never change: files of version 1 decode to the same latents for ever."""
+"""Published bits never change: files of version 1 always decode to the same latents."""
 
 import hashlib
 import json

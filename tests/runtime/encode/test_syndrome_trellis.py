@@ -1,4 +1,4 @@
-"""Messages that are sums of bits, changed at the least cost."""
+"""Syndrome-trellis codes: flips of carriers that change a message at the least cost."""
 
 import itertools
 
@@ -7,69 +7,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from codec.encode.syndrome_trellis import Change, cheapest_flips
-from codec.entropy.hidden_signs import CONSTRAINT_HEIGHT, message, parity_columns
+from codec.entropy.hidden_signs import message
 
 
 @st.composite
 def codes(draw):
-    """Ends of the message bits, lanes, and a generator of the rest."""
+    """Ends of the message bits, a number of lanes, and a random generator."""
     sizes = draw(st.lists(st.integers(1, 9), min_size=1, max_size=30))
     return np.cumsum(sizes), draw(st.integers(1, 5)), np.random.default_rng(draw(st.integers(0, 2**32)))
 
 
-@given(codes())
-def test_flips_change_what_is_asked_for_and_nothing_else(code):
-    ends, lanes, rng = code
-    shape, bits_shape = (ends[-1], lanes), (len(ends), lanes)
-    bits = rng.integers(0, 2, shape)
-    change, free = rng.integers(0, 2, bits_shape), rng.random(bits_shape) < 0.3
-    (found,) = cheapest_flips([Change(rng.exponential(5.0, shape), ends, change, free)])
-    changed = message(bits ^ found, ends) ^ message(bits, ends)
-    assert np.array_equal(changed[~free], change[~free])
+def random_change(ends, lanes, rng):
+    shape = (len(ends), lanes)
+    return Change(rng.exponential(5.0, (ends[-1], lanes)), ends, rng.integers(0, 2, shape), rng.random(shape) < 0.3)
 
 
 @given(codes())
-def test_a_bit_is_the_sum_of_the_carriers_that_have_a_part_in_it(code):
+def test_flips_change_the_bits_that_must_change_and_no_other_that_is_not_free(code):
     ends, lanes, rng = code
-    bits = rng.integers(0, 2, (ends[-1], lanes))
-    expected = np.zeros((len(ends) + CONSTRAINT_HEIGHT, lanes), np.int64)
-    for row, column in enumerate(parity_columns(len(bits)).tolist()):
-        group = int(np.searchsorted(ends, row, side="right"))
-        for i in range(CONSTRAINT_HEIGHT):
-            expected[group + i] += (column >> i & 1) * bits[row]
-    assert np.array_equal(message(bits, ends), expected[: len(ends)] % 2)
+    parities = rng.integers(0, 2, (ends[-1], lanes))
+    change = random_change(ends, lanes, rng)
+    (flips,) = cheapest_flips([change])
+    changed = message(parities ^ flips, ends) ^ message(parities, ends)
+    assert np.array_equal(changed[~change.is_free], change.must_change[~change.is_free])
 
 
 @given(st.integers(0, 2**32))
-def test_flips_are_the_cheapest(seed):
+def test_no_other_flips_are_cheaper(seed):
     rng = np.random.default_rng(seed)
     ends, costs = np.array([4, 6, 7, 10]), np.round(rng.exponential(4.0, (10, 1)) * 4).clip(max=60) / 4
-    change = rng.integers(0, 2, (4, 1))
-    (found,) = cheapest_flips([Change(costs, ends, change, np.zeros((4, 1), bool))])
-    every = np.array(
-        list(itertools.product((0, 1), repeat=10))
-    ).T  # (10, 1024): one lane for each set of cheapest_flips
-    right = (message(every, ends) == change).all(axis=0)
-    assert costs[found].sum() == (costs * every).sum(axis=0)[right].min()
+    must_change = rng.integers(0, 2, (4, 1))
+    (flips,) = cheapest_flips([Change(costs, ends, must_change, np.zeros((4, 1), bool))])
+    all_flips = np.array(list(itertools.product((0, 1), repeat=10))).T  # (10, 1024): one lane for each set of flips
+    is_valid = (message(all_flips, ends) == must_change).all(axis=0)
+    assert costs[flips].sum() == (costs * all_flips).sum(axis=0)[is_valid].min()
 
 
-def test_nothing_is_flipped_where_nothing_is_to_change():
+def test_nothing_is_flipped_where_nothing_must_change():
     ends = np.arange(3, 300, 3)
-    no = np.zeros((len(ends), 7), np.uint8)
-    for nothing in (
-        Change(np.ones((ends[-1], 7)), ends, no, no == 1),
-        Change(np.ones((ends[-1], 7)), ends, no + 1, no == 0),
-    ):
-        assert not cheapest_flips([nothing])[0].any()
+    zeros = np.zeros((len(ends), 7), np.uint8)
+    costs = np.ones((ends[-1], 7))
+    nothing_changes, all_are_free = Change(costs, ends, zeros, zeros == 1), Change(costs, ends, zeros + 1, zeros == 0)
+    for change in (nothing_changes, all_are_free):
+        assert not cheapest_flips([change])[0].any()
 
 
 @given(st.lists(codes(), max_size=4))
-def test_changes_side_by_side_are_made_as_each_alone(found):
-    changes = []
-    for ends, lanes, rng in found:
-        wanted, free = rng.integers(0, 2, (len(ends), lanes)), rng.random((len(ends), lanes)) < 0.3
-        changes.append(Change(rng.exponential(5.0, (ends[-1], lanes)), ends, wanted, free))
+def test_changes_side_by_side_give_the_flips_of_each_alone(drawn):
+    changes = [random_change(*code) for code in drawn]
     together = cheapest_flips(changes)
     assert all(
-        np.array_equal(cheapest_flips([change])[0], flipped) for change, flipped in zip(changes, together, strict=True)
+        np.array_equal(cheapest_flips([change])[0], flips) for change, flips in zip(changes, together, strict=True)
     )
