@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from codec import Codec
 from codec.container import nic
 from codec.container.tile import unpack
-from codec.decode.webp import decode_webp
+from codec.decoding.webp import decode_webp
 from codec.metrics import psnr
 
 HEADER = 31

@@ -67,4 +67,7 @@ def main() -> None:
     try:
         app(options_first(sys.argv[1:]))
     finally:
-        gc.freeze()  # a last collection, of objects that end with the process anyway, takes a sixth of a decoding
+        # A last collection, of objects that end with the process anyway, takes a sixth of a decoding. After training it
+        # is needed: without it the binding library of triton, which torch imports, reports leaks on standard error.
+        if "torch" not in sys.modules:
+            gc.freeze()

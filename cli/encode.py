@@ -30,7 +30,7 @@ def encode(
     from PIL import Image
 
     from codec.api import DEFAULT_QUALITY
-    from codec.decode.decoder import MAX_PIXELS
+    from codec.decoding.decoder import MAX_PIXELS
     from codec.networks.model import DEFAULT_MODEL
     from codec.pictures.files import open_picture
 

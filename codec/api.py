@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from codec.container import nic
-from codec.decode.decoder import MAX_PIXELS, Decoder
-from codec.encode.encoder import encode_picture
-from codec.encode.rate_control import fit_bytes, fit_psnr
+from codec.decoding.decoder import MAX_PIXELS, Decoder
+from codec.encoding.encoder import encode_picture
+from codec.encoding.rate_control import fit_bytes, fit_psnr
 from codec.entropy.constants import MAX_HUNDREDTHS
 from codec.errors import ArgumentError, LimitError, ModelNotFound
 from codec.metrics import psnr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,6 +16,8 @@ SAMPLES = Path(__file__).parents[1] / "samples"
 HAS_TRAIN = all(find_spec(name) for name in ("torch", "compressai", "lightning", "onnx"))
 collect_ignore = [] if HAS_TRAIN else ["models"]  # these tests need the extra `train`
 
+# Tests run in several processes at once, where the threads of torch would wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # On a machine that does other work as well, one example may take any time.
 settings.register_profile("without deadline", deadline=None)
 settings.load_profile("without deadline")
@@ -97,7 +100,7 @@ def filtered():
 @pytest.fixture
 def small_tiles(monkeypatch):
     """Pictures of any size are coded in tiles of 256 pixels, as large ones are."""
-    monkeypatch.setattr("codec.encode.plan.SMALL_TILE_PIXELS", 0)
+    monkeypatch.setattr("codec.encoding.plan.SMALL_TILE_PIXELS", 0)
 
 
 @pytest.fixture

@@ -25,8 +25,8 @@ CODEC_FLOORS = (
     "pictures",
     "container",
     "networks",
-    "decode",
-    "encode",
+    "decoding",
+    "encoding",
     "api",
     "evaluation",
     "pillow",
@@ -160,8 +160,8 @@ def test_commands_import_no_packages_for_training():
 def test_decoding_loads_no_module_of_the_encoder():
     code = (
         "import sys\n"
-        "import codec.decode.decoder, codec.decode.latents, codec.decode.post_filter, codec.decode.webp\n"
-        "print(*sorted(name for name in sys.modules if name.startswith('codec.encode')))\n"
+        "import codec.decoding.decoder, codec.decoding.latents, codec.decoding.post_filter, codec.decoding.webp\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('codec.encoding')))\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == []

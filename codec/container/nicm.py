@@ -31,7 +31,7 @@ POST_FILTER = "post_filter"
 """Optional: a graph that filters decoded pictures, with weights that are sums of the tables' ``post_filters``."""
 OPTIONAL_GRAPHS = (GRADIENT, POST_FILTER)
 FILTER_WEIGHTS = 70
-"""Weights of a post-filter for each output colour; ``codec.decode.post_filter`` says what they weigh."""
+"""Weights of a post-filter for each output colour; ``codec.decoding.post_filter`` says what they weigh."""
 FILTER_UNIT = 2.0**-10
 """The tables hold these weights as integers in this unit."""
 MAX_FILTERS, MAX_FILTER_WEIGHT = 96, 1 << 20

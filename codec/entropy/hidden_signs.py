@@ -3,7 +3,7 @@
 HEVC hides one sign in the parity of a block's sum (sign bit hiding; Clare, Henry, Jung 2011). Here the signs are the
 message of a syndrome-trellis code (Filler, Judas, Fridrich 2011) whose carriers are the parities of symbols. This file
 is the decoder's side: which symbols carry, which have no sign in the stream, and how parities become signs. The encoder
-(``codec.encode.hide_signs``) changes symbols by one, where that costs least, until the parities say the right signs:
+(``codec.encoding.hide_signs``) changes symbols by one, where that costs least, until the parities say the right signs:
 about a quarter of a bit for each sign instead of one. The gain is that of trellis coded quantisation at high rates.
 """
 

@@ -13,7 +13,7 @@ from codec.api import Codec
 from codec.container import nic, nicm
 from codec.container.nicm import GRADIENT, POST_FILTER
 from codec.container.tile import unpack
-from codec.decode.latents import decode_latents
+from codec.decoding.latents import decode_latents
 from codec.geometry import cells_of
 from codec.networks.engine import Shape
 from codec.networks.model import read_model

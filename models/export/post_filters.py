@@ -1,11 +1,11 @@
-"""The graph that applies a picture's post-filter. ``codec.decode.post_filter`` describes the filter."""
+"""The graph that applies a picture's post-filter. ``codec.decoding.post_filter`` describes the filter."""
 
 from __future__ import annotations
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from codec.decode.post_filter import CLIP, CLIPPED, NONLINEAR_FEATURES, RADIUS, SIDE, TONE_WEIGHTED
+from codec.decoding.post_filter import CLIP, CLIPPED, NONLINEAR_FEATURES, RADIUS, SIDE, TONE_WEIGHTED
 
 OPSET, IR_VERSION = 17, 8
 """Versions of ONNX that all graphs are written in. They are not the newest, so that older runtimes read model files."""
@@ -16,7 +16,7 @@ def post_filter_graph() -> bytes:
     """ONNX bytes of a graph that computes "filtered" (1, 3, H, W).
 
     Its inputs are "x_hat" (1, 3, H, W), which it clips to [0, 1], and the weights "taps", "nonlinear" and "offset" of
-    ``codec.decode.post_filter.FilterInputs``.
+    ``codec.decoding.post_filter.FilterInputs``.
     """
     nodes: list[NodeProto] = []
     constants: list[TensorProto] = []

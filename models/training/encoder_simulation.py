@@ -1,7 +1,7 @@
 """The changes that encoders make to latents at the default effort, simulated in a training step.
 
-Encoders change latents by RDOQ along the gradient of the synthesis (``codec.encode.rdoq``). They hide signs in the
-parities of symbols, and change some symbols by one to do so (``codec.encode.hide_signs``). Networks that were trained
+Encoders change latents by RDOQ along the gradient of the synthesis (``codec.encoding.rdoq``). They hide signs in the
+parities of symbols, and change some symbols by one to do so (``codec.encoding.hide_signs``). Networks that were trained
 on such latents decode them better.
 """
 
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from codec.encode.hide_signs import CURVATURE as HIDING_CURVATURE
-from codec.encode.hide_signs import RATE_WEIGHTS
-from codec.encode.rdoq import (
+from codec.encoding.hide_signs import CURVATURE as HIDING_CURVATURE
+from codec.encoding.hide_signs import RATE_WEIGHTS
+from codec.encoding.rdoq import (
     AIM_CURVATURE,
     CELL_MARGIN,
     CHANGED_SHARE,
@@ -88,7 +88,7 @@ class EncoderSimulation(NamedTuple):
     def rdoq_change(
         self, y: Tensor, decoded: Tensor, symbols: Tensor, scale_index: Tensor, gradient: Tensor, error: Tensor
     ) -> Tensor:
-        """What RDOQ adds to ``y`` (B, M, h, w): ``rdoq_step`` and ``pull_to_gradient`` of ``codec.encode.rdoq``.
+        """What RDOQ adds to ``y`` (B, M, h, w): ``rdoq_step`` and ``pull_to_gradient`` of ``codec.encoding.rdoq``.
 
         Args:
             decoded, symbols, scale_index: what coding ``y`` gives, each of its shape.

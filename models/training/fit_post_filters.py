@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from codec.container.nicm import FILTER_UNIT
-from codec.encode.post_filter import FilterStatistics, filter_statistics
+from codec.encoding.post_filter import FilterStatistics, filter_statistics
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.training.coded_crops import DrawSimulation, coded_crops
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import run
 
 from codec.errors import CodecError
 from codec_cli.extras import require_train_extra
+from command_line import run
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

@@ -2,10 +2,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from command_line import failed, run
 from PIL import Image
 
 from codec.metrics import psnr
+from command_line import failed, run
 from conftest import made_picture
 
 SAMPLES = Path(__file__).parents[2] / "samples"

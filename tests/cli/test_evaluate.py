@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import failed, run
 from PIL import Image
 
+from command_line import failed, run
 from conftest import made_picture
 
 SAMPLES = Path(__file__).parents[2] / "samples"

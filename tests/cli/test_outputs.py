@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command_line import failed, run
 from PIL import Image
 
 from codec.errors import CodecError
+from command_line import failed, run
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 

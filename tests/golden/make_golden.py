@@ -21,8 +21,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from codec import Codec
 from codec.container import nicm
 from codec.container.nicm import POST_FILTER
-from codec.encode import plan
-from codec.encode.post_filter import filter_statistics
+from codec.encoding import plan
+from codec.encoding.post_filter import filter_statistics
 from codec.networks.model import read_model
 from conftest import GOLDEN, golden_model, made_picture
 

@@ -70,8 +70,8 @@ PACKAGE_USES = {
     "as attributes, twice": "import codec; use(codec.encode, codec.decode); use(codec.encode, codec.decode)",
     "imported by name": "from codec import encode, decode; use(encode, decode)",
     "beside Codec": "from codec import Codec; import codec; use(codec.encode, codec.decode)",
-    "after a module of the decoder": "import codec.decode.decoder; import codec; use(codec.encode, codec.decode)",
-    "after a module of the encoder": "from codec.encode import plan; import codec; use(codec.encode, codec.decode)",
+    "after a module of the decoder": "import codec.decoding.decoder; import codec; use(codec.encode, codec.decode)",
+    "after a module of the encoder": "from codec.encoding import plan; import codec; use(codec.encode, codec.decode)",
 }
 
 

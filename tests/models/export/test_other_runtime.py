@@ -14,7 +14,7 @@ from codec import Codec
 from codec.container import nic
 from codec.container.nicm import ENTROPY_GRAPHS
 from codec.container.tile import unpack
-from codec.decode.latents import decode_latents
+from codec.decoding.latents import decode_latents
 from codec.geometry import cells_of
 from codec.networks.model import load_model, read_model
 from codec_models.export.export import export, latents_by_torch, trained_model

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-import codec.encode.latents
-import codec.encode.rdoq
+import codec.encoding.latents
+import codec.encoding.rdoq
 import codec_models.training.encoder_simulation
-from codec.encode.hide_signs import hide_signs
-from codec.encode.rdoq import (
+from codec.encoding.hide_signs import hide_signs
+from codec.encoding.rdoq import (
     GRADIENT_SHARE,
     SINGLE_STEP_SCALE,
     LatentState,
@@ -20,7 +20,7 @@ from codec.encode.rdoq import (
     pull_to_gradient,
     rdoq_step,
 )
-from codec.encode.symbol_costs import symbol_costs
+from codec.encoding.symbol_costs import symbol_costs
 from codec.entropy.constants import SCALE_LEVELS, STEPS
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import ScaleLikelihood, gather_step
@@ -48,7 +48,7 @@ def simulation(filtered):
 
 
 def test_rdoq_changes_latents_as_the_encoder_does(filtered, simulation, monkeypatch):
-    for module in (codec.encode.rdoq, codec_models.training.encoder_simulation):
+    for module in (codec.encoding.rdoq, codec_models.training.encoder_simulation):
         monkeypatch.setattr(module, "CHANGED_SHARE", 1.0)
     rng = np.random.default_rng(0)
     scale_index = rng.integers(0, 40, (16, 12, 10))
@@ -79,7 +79,7 @@ def test_hiding_signs_changes_as_many_symbols_and_saves_as_many_bits_as_in_the_e
                 steps.append((symbols - errors, symbols, result, indices, is_signless))
         return results
 
-    monkeypatch.setattr(codec.encode.latents, "hide_signs", recorded)
+    monkeypatch.setattr(codec.encoding.latents, "hide_signs", recorded)
     with Image.open(SAMPLE) as picture:
         filtered.encode(picture.crop((0, 0, 384, 256)), quality, effort=2, fallback=False)
     residual, symbols, hidden, indices, is_signless = map(np.concatenate, zip(*steps, strict=True))

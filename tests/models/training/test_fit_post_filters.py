@@ -7,8 +7,8 @@ from onnx.reference import ReferenceEvaluator
 
 from codec.container.nicm import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
 from codec.container.post_filter import unpack
-from codec.decode.post_filter import filter_inputs
-from codec.encode.post_filter import filter_statistics, fit_post_filter, in_coordinates
+from codec.decoding.post_filter import filter_inputs
+from codec.encoding.post_filter import filter_statistics, fit_post_filter, in_coordinates
 from codec.networks.engine import Engine
 from codec_models.export.post_filters import post_filter_graph
 from codec_models.training.fit_post_filters import COUNT, principal_filters

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from codec.container.tile import LATENTS, LATENTS_HIDING_SIGNS, TileContent
-from codec.encode.hide_signs import StepSymbols, encode_symbols, hide_signs
-from codec.encode.symbol_costs import symbol_costs
-from codec.encode.vector_search import encode_vectors
+from codec.encoding.hide_signs import StepSymbols, encode_symbols, hide_signs
+from codec.encoding.symbol_costs import symbol_costs
+from codec.encoding.vector_search import encode_vectors
 from codec.entropy.constants import HYPER_MAX, STEPS, UNITS
 from codec.entropy.range_coder import VALUE_LIMIT, RangeEncoder
 from codec.networks.engine import Engine

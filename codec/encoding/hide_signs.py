@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.encode import syndrome_trellis
-from codec.encode.symbol_costs import SymbolCosts
+from codec.encoding import syndrome_trellis
+from codec.encoding.symbol_costs import SymbolCosts
 from codec.entropy.hidden_signs import HiddenSigns, Layout, apply_signs, sign_message, table_indices
 from codec.entropy.range_coder import VALUE_LIMIT, RangeEncoder
 

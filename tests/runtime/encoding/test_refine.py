@@ -10,8 +10,8 @@ from codec import Codec
 from codec.container import nicm
 from codec.container.nic import reader
 from codec.container.nicm import GRADIENT
-from codec.encode import plan, settle
-from codec.encode.refine import ITERATIONS
+from codec.encoding import plan, settle
+from codec.encoding.refine import ITERATIONS
 from codec.errors import ArgumentError, ModelError
 from codec.metrics import psnr
 from codec.networks.model import load_model, read_model
@@ -48,7 +48,7 @@ def test_a_photograph_costs_less_with_every_effort(codec, photograph):
 @pytest.mark.parametrize(("effort", "quality"), [(2, 50), (2, 90), (3, 50), (3, 90)])
 def test_coding_in_a_closed_loop_costs_less(codec, photograph, effort, quality, monkeypatch):
     in_loop = cost(codec, photograph, quality, effort)
-    monkeypatch.setattr("codec.encode.closed_loop.MAX_TRUSTED_GAIN", 0.0)  # the loop changes nothing
+    monkeypatch.setattr("codec.encoding.closed_loop.MAX_TRUSTED_GAIN", 0.0)  # the loop changes nothing
     assert in_loop < 0.998 * cost(codec, photograph, quality, effort)
 
 

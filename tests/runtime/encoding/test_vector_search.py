@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.encode.vector_search import encode_vectors
+from codec.encoding.vector_search import encode_vectors
 from codec.entropy.codebook import Codebook
 from codec.entropy.constants import SCALE_LEVELS, VECTOR_CLASSES
 from codec.entropy.range_coder import RangeDecoder, RangeEncoder, table_from_probabilities

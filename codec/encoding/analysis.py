@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from codec.encode.plan import Plan
-from codec.encode.synthesis_gradient import Target
+from codec.encoding.plan import Plan
+from codec.encoding.synthesis_gradient import Target
 from codec.entropy.constants import MAX_HUNDREDTHS
 from codec.entropy.range_coder import VALUE_LIMIT
+from codec.errors import ModelError
 from codec.geometry import CELL, Area
 
 
@@ -25,8 +26,9 @@ def analyse(plan: Plan, x: np.ndarray, cells: Area) -> np.ndarray:
         ModelError: for a model whose analysis gives latents of another shape.
     """
     unit_quality = np.array([plan.header.hundredths / MAX_HUNDREDTHS])
-    shape = (1, plan.model.latents, *cells.shape)
-    y = plan.engine.run("analysis", shape, x=x[None], quality=unit_quality)[0][0]
+    y = plan.engine.run("analysis", (1, None, *cells.shape), x=x[None], quality=unit_quality)[0][0]
+    if len(y) != plan.model.latents:
+        raise ModelError("the model's analysis does not give as many latents as its metadata says")
     for tile in plan.tiles_in(cells):
         if tile in plan.without_latents:
             y[(slice(None), *tile.intersection(cells).slices_in(cells))] = 0

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.out_of_distribution import pixel_art
-from codec.decode.webp import decode_webp
+from codec.decoding.webp import decode_webp
 from codec.errors import FormatError
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from codec.container.tile import TileContent
-from codec.encode.latents import TileEncoder
-from codec.encode.rdoq import GRADIENT_SHARE, LatentState, pull_to_gradient, rdoq_step
-from codec.encode.refine import MAX_TRUSTED_GAIN, Refinement, Refiner, round_step
-from codec.encode.synthesis_gradient import Target, synthesis_gradient
+from codec.encoding.latents import TileEncoder
+from codec.encoding.rdoq import GRADIENT_SHARE, LatentState, pull_to_gradient, rdoq_step
+from codec.encoding.refine import MAX_TRUSTED_GAIN, Refinement, Refiner, round_step
+from codec.encoding.synthesis_gradient import Target, synthesis_gradient
 from codec.entropy.constants import STEPS, UNITS
 from codec.networks.latents import Prediction
 

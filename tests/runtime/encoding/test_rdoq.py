@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from codec.encode.rdoq import (
+from codec.encoding.rdoq import (
     CELL_MARGIN,
     CURVATURE,
     LatentState,
@@ -15,7 +15,7 @@ from codec.encode.rdoq import (
     pull_to_gradient,
     rdoq_step,
 )
-from codec.encode.symbol_costs import symbol_costs
+from codec.encoding.symbol_costs import symbol_costs
 
 latents = arrays(np.float64, (2, 3, 4), elements=st.floats(-9, 9))
 

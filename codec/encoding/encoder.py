@@ -16,15 +16,15 @@ from codec.container import nic
 from codec.container import tile as tile_format
 from codec.container.nicm import ENTROPY_GRAPHS, GRADIENT
 from codec.container.tile import ONE_COLOUR, TileContent
-from codec.decode.post_filter import PostFilter
-from codec.encode.analysis import analyse, refinement_target, window_pixels
-from codec.encode.closed_loop import code_refined
-from codec.encode.latents import encode_latents
-from codec.encode.plan import Plan, make_plan
-from codec.encode.post_filter import NormalEquations, fit_post_filter, sum_equations
-from codec.encode.refine import Coding, Refiner, refiner_for
-from codec.encode.settle import filter_equations, settle_window
-from codec.encode.webp import encode_lossless
+from codec.decoding.post_filter import PostFilter
+from codec.encoding.analysis import analyse, refinement_target, window_pixels
+from codec.encoding.closed_loop import code_refined
+from codec.encoding.latents import encode_latents
+from codec.encoding.plan import Plan, make_plan
+from codec.encoding.post_filter import NormalEquations, fit_post_filter, sum_equations
+from codec.encoding.refine import Coding, Refiner, refiner_for
+from codec.encoding.settle import filter_equations, settle_window
+from codec.encoding.webp import encode_lossless
 from codec.geometry import Area, in_parallel
 from codec.networks.engine import EnginePool
 from codec.networks.model import Model
@@ -69,7 +69,7 @@ def encode_picture(
     Args:
         hundredths: the quality, 0 to 10000.
         fallback: store tiles as WebP where that is better.
-        effort: as for ``codec.encode.refine.refiner_for``.
+        effort: as for ``codec.encoding.refine.refiner_for``.
     """
     plan = make_plan(engines, model, picture, hundredths)
     refiner = refiner_for(plan.engine, model, hundredths, effort)

@@ -17,7 +17,7 @@ def tiled(tiny):
     """A picture coded in tiles of 256 pixels, as only large ones are: (pixels, file)."""
     pixels = made_picture(1100, 700)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("codec.encode.plan.SMALL_TILE_PIXELS", 0)
+        patch.setattr("codec.encoding.plan.SMALL_TILE_PIXELS", 0)
         return pixels, tiny.encode(pixels, 50, fallback=False)
 
 

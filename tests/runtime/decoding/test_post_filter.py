@@ -11,7 +11,7 @@ from codec import Codec
 from codec.container import nic, nicm
 from codec.container.nicm import FILTER_WEIGHTS, MAX_FILTERS, POST_FILTER
 from codec.container.post_filter import pack
-from codec.decode.post_filter import PostFilter
+from codec.decoding.post_filter import PostFilter
 from codec.errors import FormatError, ModelError
 from codec.networks.engine import Engine
 from codec.networks.model import Model, read_model

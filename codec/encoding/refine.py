@@ -12,11 +12,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.decode.post_filter import PostFilter
-from codec.encode.latents import hyper_latents, symbols_of
-from codec.encode.rdoq import SINGLE_STEP_SCALE, LatentState, clip_to_cell, rdoq_step
-from codec.encode.symbol_costs import SymbolCosts, symbol_costs
-from codec.encode.synthesis_gradient import Target, synthesis_gradient
+from codec.decoding.post_filter import PostFilter
+from codec.encoding.latents import hyper_latents, symbols_of
+from codec.encoding.rdoq import SINGLE_STEP_SCALE, LatentState, clip_to_cell, rdoq_step
+from codec.encoding.symbol_costs import SymbolCosts, symbol_costs
+from codec.encoding.synthesis_gradient import Target, synthesis_gradient
 from codec.entropy.constants import MAX_HUNDREDTHS, UNITS
 from codec.errors import ArgumentError, ModelError
 from codec.networks.engine import Engine

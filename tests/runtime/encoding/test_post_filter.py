@@ -6,9 +6,9 @@ import pytest
 from benchmarks.fuzz import with_header
 from codec.container import nic
 from codec.container.nicm import FILTER_WEIGHTS
-from codec.decode.post_filter import PostFilter
-from codec.encode import plan
-from codec.encode.post_filter import filter_statistics, fit_post_filter, in_coordinates, row_stride, sum_equations
+from codec.decoding.post_filter import PostFilter
+from codec.encoding import plan
+from codec.encoding.post_filter import filter_statistics, fit_post_filter, in_coordinates, row_stride, sum_equations
 from codec.metrics import psnr
 from codec.networks.engine import Engine
 from conftest import filter_as_documented, made_picture

@@ -6,7 +6,7 @@ from PIL import Image
 
 from codec.container import nic
 from codec.container.tile import LATENTS, ONE_COLOUR, unpack
-from codec.encode.plan import tile_exponent
+from codec.encoding.plan import tile_exponent
 from conftest import made_picture
 
 

@@ -9,17 +9,17 @@ from functools import cache
 import numpy as np
 
 from codec.container.tile import WEBP, TileContent
-from codec.decode.decoder import synthesise, to_levels
-from codec.encode.plan import MARGIN, Plan
-from codec.encode.post_filter import (
+from codec.decoding.decoder import synthesise, to_levels
+from codec.encoding.plan import MARGIN, Plan
+from codec.encoding.post_filter import (
     NormalEquations,
     filter_statistics,
     in_coordinates,
     row_stride,
     sum_equations,
 )
-from codec.encode.refine import Refiner
-from codec.encode.webp import better_webp, mse
+from codec.encoding.refine import Refiner
+from codec.encoding.webp import better_webp, mse
 from codec.geometry import CELL, Area
 
 

@@ -1,6 +1,6 @@
 """Choosing a picture's post-filter: least squares over its pixels, then coordinates at the least rate and distortion.
 
-What a filter weighs, and how it is applied, says ``codec.decode.post_filter``.
+What a filter weighs, and how it is applied, says ``codec.decoding.post_filter``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from codec.container.nicm import FILTER_WEIGHTS
 from codec.container.post_filter import EXPONENT_BITS, MAX_COORDINATE, pack
-from codec.decode.post_filter import CLIP, CLIPPED, NEIGHBOURS, NONLINEAR_FEATURES, RADIUS, TONE_WEIGHTED
+from codec.decoding.post_filter import CLIP, CLIPPED, NEIGHBOURS, NONLINEAR_FEATURES, RADIUS, TONE_WEIGHTED
 
 _SAMPLED_PIXELS = 1 << 17
 """A filter is fitted to about this many pixels of a picture, more of a large one."""

@@ -6,8 +6,8 @@ import pytest
 from benchmarks.out_of_distribution import HEADER, PICTURES, best_webp, pixel_art
 from codec.container import nic
 from codec.container.tile import WEBP, unpack
-from codec.decode.webp import decode_webp
-from codec.encode.webp import encode_lossless
+from codec.decoding.webp import decode_webp
+from codec.encoding.webp import encode_lossless
 from codec.metrics import psnr
 from conftest import made_picture
 

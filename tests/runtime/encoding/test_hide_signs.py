@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from codec import Codec
 from codec.container.nic import reader
 from codec.container.tile import unpack
-from codec.encode.hide_signs import StepSymbols, encode_symbols, hide_signs
-from codec.encode.symbol_costs import symbol_costs
+from codec.encoding.hide_signs import StepSymbols, encode_symbols, hide_signs
+from codec.encoding.symbol_costs import symbol_costs
 from codec.entropy.constants import SCALE_LEVELS
 from codec.entropy.range_coder import VALUE_LIMIT, RangeDecoder, RangeEncoder
 from codec.errors import FormatError

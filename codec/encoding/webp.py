@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from codec.decode.webp import decode_webp
+from codec.decoding.webp import decode_webp
 
 _SAMPLE_SIZE, _FEW_COLOURS, _DRAWN_SHARE = 4096, 8, 0.5
 """A tile looks drawn where at least half of a sample of its pixels have one of its eight commonest colours, or lie on

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from codec.encode.syndrome_trellis import Change, cheapest_flips
+from codec.encoding.syndrome_trellis import Change, cheapest_flips
 from codec.entropy.hidden_signs import message
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from codec.container import nic
 from codec.container.nicm import ENTROPY_GRAPHS, POST_FILTER
 from codec.container.tile import TileContent, unpack
-from codec.decode.latents import decode_latents
-from codec.decode.post_filter import PostFilter
-from codec.decode.webp import alpha_plane, stored_pixels
+from codec.decoding.latents import decode_latents
+from codec.decoding.post_filter import PostFilter
+from codec.decoding.webp import alpha_plane, stored_pixels
 from codec.entropy.constants import MAX_HUNDREDTHS, UNITS
 from codec.errors import ArgumentError, FormatError, LimitError
 from codec.geometry import CELL, Area, cells_of, in_parallel, run_with_halo, window_size

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from codec.encode.symbol_costs import SymbolCosts
+from codec.encoding.symbol_costs import SymbolCosts
 
 CURVATURE = 30.0
 """Second derivative of lambda * squared error by a latent, in bits per squared quantisation step. Training makes it

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.out_of_distribution import pixel_art
-from codec.encode.rate_control import fit_bytes, fit_psnr
+from codec.encoding.rate_control import fit_bytes, fit_psnr
 from codec.errors import ArgumentError, LimitError
 from codec.metrics import psnr
 from conftest import made_picture

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.container.nicm import GRADIENT
-from codec.encode.rdoq import curvature_ratio
+from codec.encoding.rdoq import curvature_ratio
 from codec.entropy.constants import MAX_HUNDREDTHS
 from codec.errors import ModelError
 from codec.geometry import CELL
@@ -31,7 +31,7 @@ class Gradient(NamedTuple):
 
     x_hat: np.ndarray  # (3, 16h, 16w)
     by_latent: np.ndarray  # (M, h, w): in bits per quantisation step; zero outside the tiles
-    curvature_ratio: np.ndarray  # (h, w): see ``codec.encode.rdoq``
+    curvature_ratio: np.ndarray  # (h, w): see ``codec.encoding.rdoq``
 
 
 def synthesis_gradient(engine: Engine, decoded: np.ndarray, target: Target, hundredths: int) -> Gradient:
