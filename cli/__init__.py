@@ -1,1 +1,1 @@
-"""The command line; each command calls one function of ``codec`` or ``codec_models``."""
+"""The command line: options and messages; the work is done by ``codec`` and ``codec_models``."""

@@ -21,9 +21,7 @@ from codec_cli.session import session
 from codec_cli.train import train
 
 # Plain help: drawing it with rich takes twice as long as everything else.
-app = typer.Typer(
-    no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help="A learned image codec."
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def _version(is_asked: bool) -> None:
@@ -67,7 +65,7 @@ def main() -> None:
     try:
         app(options_first(sys.argv[1:]))
     finally:
-        # A last collection, of objects that end with the process anyway, takes a sixth of a decoding. After training it
-        # is needed: without it the binding library of triton, which torch imports, reports leaks on standard error.
+        # Collecting objects at exit takes a sixth of a decoding, and the process ends anyway. After training it is
+        # needed: otherwise the binding library of triton, which torch imports, reports leaks on standard error.
         if "torch" not in sys.modules:
             gc.freeze()

@@ -43,7 +43,7 @@ def evaluate(
 
         for path in filter(None, (json_file, report_file, csv_file)):
             check_free(path, overwrite)
-        levels, anchors = parse_qualities(qualities), parse_names(against)
+        quality_list, anchors = parse_qualities(qualities), parse_names(against)
         anchor = anchors[0] if anchors else None
         references = {name: points for path in reference or () for name, points in read_reference(path).items()}
         codec = Codec(model or DEFAULT_MODEL, threads=1)
@@ -52,7 +52,7 @@ def evaluate(
             result = measure(
                 folder,
                 codec,
-                levels,
+                quality_list,
                 anchors,
                 effort=effort,
                 references=references,
@@ -63,7 +63,7 @@ def evaluate(
         if json_file:
             write_file(json_file, json.dumps(result, indent=1).encode(), overwrite)
         if report_file:
-            page = make_report(result, folder, anchor, model or DEFAULT_MODEL)
+            page = make_report(result, folder, anchor, model or DEFAULT_MODEL, effort)
             write_file(report_file, page.encode(), overwrite)
         if csv_file:
             write_file(csv_file, as_csv(result["pictures"]), overwrite)
@@ -110,7 +110,7 @@ def as_csv(rows: list[dict[str, Any]]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def make_report(result: dict[str, Any], folder: Path, anchor: str | None, model: str) -> str:
+def make_report(result: dict[str, Any], folder: Path, anchor: str | None, model: str, effort: int | None) -> str:
     """The report of ``result``, with the first pictures of ``folder`` by ``anchor`` and ``model`` at equal bytes."""
     from codec.api import Codec
     from codec.evaluation.evaluate import find_pictures
@@ -118,5 +118,5 @@ def make_report(result: dict[str, Any], folder: Path, anchor: str | None, model:
 
     codec = Codec(model)
     paths = find_pictures(folder)[:PICTURES_IN_REPORT] if anchor else []
-    comparisons = [compare(path, codec, anchor) for path in paths]
+    comparisons = [compare(path, codec, anchor, effort) for path in paths]
     return report(result, anchor, [comparison for comparison in comparisons if comparison])

@@ -74,10 +74,11 @@ class Codec:
                 is 2 with models that allow it, 1 with others.
 
         Raises:
-            ArgumentError: for a quality, an effort, or an array that is out of range.
+            ArgumentError: for a quality, an effort, or an array that is out of range, or metadata of over 64 MiB.
             ModelError: for an effort above 1 with a model that does not allow it.
             PictureError: for an image without pixels, or with values beyond 16 bits.
             LimitError: for a picture with a side over 65535 pixels, or of more than 2**28 pixels.
+            EngineError: when ONNX Runtime is missing or fails.
         """
         return self.encode_with_latents(image, quality, strip=strip, fallback=fallback, effort=effort)[0]
 
@@ -118,6 +119,8 @@ class Codec:
             else:
                 hundredths = fit_bytes(encode, max_bytes)
         except LimitError:
+            if not fallback:
+                raise
             # Where the network cannot get there, WebP may: drawings without loss in few bytes.
             data = encode(MAX_HUNDREDTHS if max_bytes is None else 0, fallback)
             if is_within_limit(data):
@@ -150,7 +153,10 @@ class Codec:
         Raises:
             FormatError: for damage anywhere in what is read.
             ArgumentError: for a region that is not inside the picture.
-            ModelNotFound: when the file's model is not installed.
+            LimitError: for a picture of more than 2**28 pixels.
+            ModelNotFound: when the file's model is not installed, or is not the model given.
+            ModelError: for a model whose graphs do not compute what they should.
+            EngineError: when ONNX Runtime is missing or fails.
         """
         return self._decoder(nic.Reader(_opened(data)), region).decode().image()
 

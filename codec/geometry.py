@@ -1,7 +1,7 @@
 """Areas of a picture, and how transforms run over them: windows, halos, threads.
 
 A cell is the 16x16 pixels that belong to one position of the latents. A tile is what the entropy coder codes on its
-own. A window is one or more whole tiles that a transform runs on at once.
+own. A window is an area that a transform runs on at once: whole tiles in the encoder, any cells in the decoder.
 """
 
 from __future__ import annotations
@@ -78,12 +78,17 @@ def cells_of(height: int, width: int) -> Area:
     return Area(0, 0, -(-height // CELL), -(-width // CELL))
 
 
-def window_size(tile_size: int, wanted: int) -> int:
-    """Cells on a side of a window: a multiple of ``tile_size``, up to ``wanted`` where tiles are smaller than that.
+def pixels_of(cells: Area, height: int, width: int) -> Area:
+    """The pixels of ``cells``, as far as a picture of ``height`` x ``width`` pixels goes."""
+    return cells.scaled(CELL).intersection(Area(0, 0, height, width))
+
+
+def window_size(tile_size: int, largest: int) -> int:
+    """Cells on a side of a window: a multiple of ``tile_size``, up to ``largest`` where tiles are smaller than that.
 
     Larger windows spend less on halos; smaller ones need less memory and keep more threads busy.
     """
-    return max(tile_size, wanted // tile_size * tile_size)
+    return max(tile_size, largest // tile_size * tile_size)
 
 
 def run_with_halo(

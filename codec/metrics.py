@@ -1,10 +1,13 @@
-"""What a decoded picture has lost: PSNR and MS-SSIM."""
+"""Quality measures: PSNR and MS-SSIM."""
 
 from __future__ import annotations
 
 import numpy as np
 
 MS_SSIM_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+"""Of the five scales, the finest first."""
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+"""The constants of SSIM that keep its quotients from zero, for levels of 0 to 255."""
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -35,9 +38,9 @@ def ms_ssim(a: np.ndarray, b: np.ndarray) -> float:
     for scale, weight in enumerate(MS_SSIM_WEIGHTS):
         mean_x, mean_y = _blur(x), _blur(y)
         var_x, var_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
-        contrast = (2 * (_blur(x * y) - mean_x * mean_y) + 58.5225) / (var_x + var_y + 58.5225)
+        contrast = (2 * (_blur(x * y) - mean_x * mean_y) + _C2) / (var_x + var_y + _C2)
         if scale == len(MS_SSIM_WEIGHTS) - 1:
-            contrast = contrast * (2 * mean_x * mean_y + 6.5025) / (mean_x**2 + mean_y**2 + 6.5025)
+            contrast = contrast * (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
         product *= np.maximum(contrast.mean((1, 2)), 0) ** weight
         pads = ((0, 0), (x.shape[1] % 2, 0), (x.shape[2] % 2, 0))
         x, y = (np.pad(p, pads) for p in (x, y))

@@ -34,7 +34,7 @@ CODEC_FLOORS = (
 """Files and folders of codec/, the lowest first: each imports only from itself and from those below."""
 MODEL_FLOORS = ("quantization", "networks", "training", "export")
 """Folders of models/, in the same order."""
-TRAINING_PACKAGES = {"torch", "compressai", "lightning", "pytorch_lightning", "onnx"}
+TRAINING_PACKAGES = {"torch", "compressai", "lightning", "pytorch_lightning", "onnx", "pydantic"}
 MAX_LINES = 300
 
 

@@ -16,7 +16,6 @@ MAGIC = b"\x89NIC\r\n"
 VERSION = 1
 MAX_SIDE = 0xFFFF
 MAX_TILE_EXPONENT = 4
-MAX_TILE_SIZE = 64 << MAX_TILE_EXPONENT
 MAX_CHUNK = 1 << 26
 """Largest size of one kind of metadata in bytes."""
 MAX_POST_FILTER = 0xFF
@@ -114,11 +113,10 @@ class Reader:
 
     Args:
         file: open for reading in binary mode, seekable.
-        salvage: accept a file that is shorter or longer than its header says.
+        salvage: accept a file that is shorter than its header says.
 
     Raises:
-        FormatError: when the header is damaged, or (unless ``salvage``) the file does not have the length
-            that the header says.
+        FormatError: when the header is damaged, or (unless ``salvage``) the file is shorter than the header says.
     """
 
     file: IO[bytes]
@@ -131,8 +129,8 @@ class Reader:
         self.file.seek(0)
         fields = self._take(min(_FIELDS.size, self._size))
         if fields[: len(MAGIC)] != MAGIC:
-            damaged = fields[:4] == MAGIC[:4]
-            raise FormatError("the file was damaged by a text-mode transfer" if damaged else "not a .nic file")
+            is_changed_text = fields[:4] == MAGIC[:4]
+            raise FormatError("the file was damaged by a text-mode transfer" if is_changed_text else "not a .nic file")
         if len(fields) < _FIELDS.size:
             raise FormatError("the file ends inside its header")
         _, version, flags, model_id, width, height, hundredths = _FIELDS.unpack(fields)

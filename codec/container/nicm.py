@@ -116,6 +116,8 @@ def read(data: bytes, model_id: bytes | None = None) -> ModelFile:
     for name, limit in _LIMITS.items():
         if type(metadata.get(name)) is not int or not 1 <= metadata[name] <= limit:
             raise ModelError(f"the model file's {name} is not an integer from 1 to {limit}")
+    if metadata["latents"] % STEPS:
+        raise ModelError(f"the model file's latents are not a multiple of {STEPS}")
     graphs = {name.removesuffix(".onnx"): graph for name, graph in content.items() if name.endswith(".onnx")}
     return ModelFile(model_id or id_of(data), metadata, graphs, content["tables.json"])
 

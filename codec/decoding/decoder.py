@@ -14,9 +14,9 @@ from codec.container.tile import TileContent, unpack
 from codec.decoding.latents import decode_latents
 from codec.decoding.post_filter import PostFilter
 from codec.decoding.webp import alpha_plane, stored_pixels
-from codec.entropy.constants import MAX_HUNDREDTHS, UNITS
+from codec.entropy.constants import UNITS, unit_quality
 from codec.errors import ArgumentError, FormatError, LimitError
-from codec.geometry import CELL, Area, cells_of, in_parallel, run_with_halo, window_size
+from codec.geometry import CELL, Area, cells_of, in_parallel, pixels_of, run_with_halo, window_size
 from codec.networks.engine import Engine, EnginePool
 from codec.networks.model import Model
 from codec.pictures.planes import Picture
@@ -36,11 +36,11 @@ def synthesise(
 
     ``halo`` cells around the window are looked at.
     """
-    unit_quality = np.array([hundredths / MAX_HUNDREDTHS], np.float32)
+    quality = np.array([unit_quality(hundredths)])
 
     def run(y_hat: np.ndarray) -> np.ndarray:
         shape = (1, 3, *(CELL * side for side in y_hat.shape[1:]))
-        return engine.run("synthesis", shape, y_hat=y_hat[None] / np.float32(UNITS), quality=unit_quality)[0][0]
+        return engine.run("synthesis", shape, y_hat=y_hat[None] / np.float32(UNITS), quality=quality)[0][0]
 
     return run_with_halo(run, latents, window, whole, halo)
 
@@ -163,7 +163,7 @@ class Decoder:
 
     def _tile_pixels(self, index: int) -> Area:
         """The pixels of a tile, as far as the picture goes."""
-        return self.tiles[index].scaled(CELL).intersection(Area(0, 0, self.header.height, self.header.width))
+        return pixels_of(self.tiles[index], self.header.height, self.header.width)
 
     def _paste_stored(self, index: int, pixels: np.ndarray, alpha: np.ndarray | None) -> None:
         """Put what a tile stores without latents, and its alpha, where it belongs."""

@@ -1,9 +1,9 @@
 """A filter over the synthesis output, chosen by the encoder for the one picture: an adaptive Wiener filter.
 
-The synthesis is the best on average; a filter makes up for part of what it misses of one picture with its own
-sharpness, noise and colours, as the adaptive loop filter of VVC does (Tsai et al. 2013; Taquet et al. 2019 for clipped
+The synthesis is trained for pictures on average. The filter corrects part of its error on one picture, as the adaptive
+loop filter of VVC does (Tsai et al. 2013; Taquet et al. 2019 for clipped
 differences). A model file holds a space of filters, learned from training pictures; a picture's file holds the
-coordinates of its filter in that space.
+coefficients of its filter in that space.
 
 For each output colour a filter is a weighted sum of ``FILTER_WEIGHTS`` features of the pixel p, within [0, 1]. For each
 input colour:
@@ -53,7 +53,7 @@ class FilterInputs(NamedTuple):
 
 
 def filter_inputs(weights: np.ndarray) -> FilterInputs:
-    """What the weights (3, FILTER_WEIGHTS) are as inputs of the graph."""
+    """The weights (3, FILTER_WEIGHTS) as inputs of the graph."""
     by_colour = weights[:, :-1].reshape(3, 3, -1)
     tone = by_colour[..., len(NEIGHBOURS)]
     taps = np.zeros((3, 3, SIDE, SIDE))
@@ -70,7 +70,7 @@ class PostFilter:
     """One picture's filter; call it with a picture.
 
     Args:
-        packed: the filter's coordinates, as ``codec.container.post_filter`` packs them.
+        packed: the filter's coefficients, as ``codec.container.post_filter`` packs them.
 
     Raises:
         FormatError: when the bytes are not a filter of the model.
@@ -78,10 +78,10 @@ class PostFilter:
 
     def __init__(self, engine: Engine, model: Model, packed: bytes) -> None:
         if model.post_filters is None:
-            raise FormatError("the file has a post-filter, of which its model holds none")
-        exponent, coordinates = unpack(packed, len(model.post_filters))
+            raise FormatError("the file has a post-filter, but its model holds none")
+        exponent, coefficients = unpack(packed, len(model.post_filters))
         # In float64, and rounded once: the same on every machine.
-        self._inputs = filter_inputs(np.tensordot(coordinates * 2.0**-exponent, model.post_filters, axes=1))
+        self._inputs = filter_inputs(np.tensordot(coefficients * 2.0**-exponent, model.post_filters, axes=1))
         self._engine = engine
 
     def __call__(self, x_hat: np.ndarray) -> np.ndarray:

@@ -1,1 +1,1 @@
-"""Pictures to files; ``encoder`` is the walk through all steps."""
+"""Pictures to files; ``encoder`` runs all steps."""

@@ -1,4 +1,4 @@
-"""The analysis transform on a window of a picture: pixels to latents, and the target that refining aims at."""
+"""The analysis transform on a window of a picture: pixels to latents, and the target of refining."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from codec.encoding.plan import Plan
 from codec.encoding.synthesis_gradient import Target
-from codec.entropy.constants import MAX_HUNDREDTHS
+from codec.entropy.constants import unit_quality
 from codec.entropy.range_coder import VALUE_LIMIT
 from codec.errors import ModelError
 from codec.geometry import CELL, Area
@@ -25,8 +25,8 @@ def analyse(plan: Plan, x: np.ndarray, cells: Area) -> np.ndarray:
     Raises:
         ModelError: for a model whose analysis gives latents of another shape.
     """
-    unit_quality = np.array([plan.header.hundredths / MAX_HUNDREDTHS])
-    y = plan.engine.run("analysis", (1, None, *cells.shape), x=x[None], quality=unit_quality)[0][0]
+    quality = np.array([unit_quality(plan.header.hundredths)])
+    y = plan.engine.run("analysis", (1, None, *cells.shape), x=x[None], quality=quality)[0][0]
     if len(y) != plan.model.latents:
         raise ModelError("the model's analysis does not give as many latents as its metadata says")
     for tile in plan.tiles_in(cells):

@@ -30,9 +30,9 @@ from codec.networks.engine import EnginePool
 from codec.networks.model import Model
 from codec.pictures.planes import Picture
 
-MAX_KEPT_WINDOWS = 16
-"""In pictures of up to so many windows, what the first round of refining coded is kept for the second: 16 MB a window.
-Larger pictures are coded again."""
+MAX_CACHED_WINDOWS = 16
+"""Up to this many windows, the coding of the first round of refining is cached for the second: 16 MB a window. Larger
+pictures are coded again."""
 CodedTiles = dict[Area, tuple[slice, slice]]
 """Tiles of a window that have latents, and their rows and columns in the latents of the window with its margin."""
 
@@ -57,7 +57,7 @@ class Draft(NamedTuple):
     window: Area
     coded: CodedTiles
     y: np.ndarray  # latents in quantisation steps
-    coding: Coding | None  # of ``y``, where it was kept
+    coding: Coding | None  # of ``y``, where it is cached
     equations: NormalEquations  # of the post-filter
 
 
@@ -78,7 +78,9 @@ def encode_picture(
         np.zeros((model.latents, *plan.cells.shape), np.float32),
     )
     each_window = partial(in_parallel, items=plan.windows, threads=plan.windows_at_once)
-    prepare_graphs(plan, refiner, fallback)
+    # Tiles may become WebP, or have a say in the post-filter.
+    needs_settling = fallback or (refiner is not None and model.post_filters is not None)
+    prepare_graphs(plan, refiner, needs_settling)
 
     if refiner is None:
         each_window(partial(code_window, plan, tiles))
@@ -91,7 +93,7 @@ def encode_picture(
         in_parallel(partial(finish_draft, plan, tiles, refiner, post_filter), drafts, plan.windows_at_once)
 
     packed = b""
-    if fallback or refiner:
+    if needs_settling:
         equations = each_window(partial(settle_window, plan, tiles.contents, tiles.latents, refiner, fallback))
         packed = choose_post_filter(refiner, [part for part in equations if part])
     header = dataclasses.replace(plan.header, post_filter=packed)
@@ -104,10 +106,10 @@ def one_colour(plan: Plan, tile: Area) -> TileContent:
     return TileContent(ONE_COLOUR, plan.tile_pixels(tile)[0, 0].tobytes())
 
 
-def prepare_graphs(plan: Plan, refiner: Refiner | None, fallback: bool) -> None:
+def prepare_graphs(plan: Plan, refiner: Refiner | None, needs_settling: bool) -> None:
     """Begin to load the graphs in the order in which they are needed."""
     if len(plan.without_latents) < len(plan.tiles):
-        last = [GRADIENT, "synthesis"] if refiner else ["synthesis"] if fallback else []
+        last = [GRADIENT] * (refiner is not None) + ["synthesis"] * needs_settling
         plan.engine.prepare("analysis", "hyper_analysis", *ENTROPY_GRAPHS, *last)
 
 
@@ -145,8 +147,8 @@ def draft_window(plan: Plan, refiner: Refiner, window: Area) -> Draft | None:
     target = refinement_target(plan, x, outer, coded, refiner.lambda_)
     coding = refiner.refine(target, analyse(plan, x, outer), 1).coding
     equations = sum_equations(list(filter_equations(plan, coded, coding.x_hat, outer).values()))
-    kept = coding if len(plan.windows) <= MAX_KEPT_WINDOWS else None
-    return Draft(window, coded, coding.state.y, kept, equations)
+    cached = coding if len(plan.windows) <= MAX_CACHED_WINDOWS else None
+    return Draft(window, coded, coding.state.y, cached, equations)
 
 
 def finish_draft(plan: Plan, tiles: Tiles, refiner: Refiner, post_filter: PostFilter | None, draft: Draft) -> None:

@@ -16,10 +16,12 @@ from codec.entropy.hidden_signs import HiddenSigns, Layout, apply_signs, sign_me
 from codec.entropy.range_coder import VALUE_LIMIT, RangeEncoder
 
 CURVATURE = 32.0
-"""Second derivative of lambda * squared error by a latent, in bits per squared quantisation step: one for all."""
+"""Second derivative of lambda * squared error by a latent, in bits per squared quantisation step, the same for
+all latents."""
 RATE_WEIGHTS = np.array([0.4, 0.8, 0.4])
-"""Weights of the bits that a change saves or costs, for symbols of magnitude 0, 1, and more. The analysis has been
-trained against the rate already, so most of its gradient is in the latents; that a symbol becomes zero is more."""
+"""Weights of the bits that a change saves or costs, for symbols of magnitude 0, 1, and more. Training has already
+balanced the latents against the rate, so bits count less than 1. They count more for magnitude 1, which may become
+zero."""
 
 
 class StepSymbols(NamedTuple):
@@ -66,18 +68,18 @@ def _change(
     """The change of message that is needed, its costs, and for each carrier (T, L) the cheaper direction: 1 or -1."""
     symbol, scale_index = tile.symbols[layout.carriers], tile.scale_indices[layout.carriers]
     gradient = CURVATURE * tile.errors[layout.carriers]
-    signless = np.zeros(symbol.shape, bool)
-    signless[-len(layout.signless) :] = True
+    is_signless = np.zeros(symbol.shape, bool)
+    is_signless[-len(layout.signless) :] = True
 
     def bits(symbols: np.ndarray) -> np.ndarray:
-        return costs.bits_of(symbols, scale_index) - (signless & (symbols != 0))
+        return costs.bits_of(symbols, scale_index) - (is_signless & (symbols != 0))
 
     current, weight = bits(symbol), rate_weight * RATE_WEIGHTS[np.abs(symbol).clip(max=2)]
     up = CURVATURE / 2 + gradient + weight * (bits(symbol + 1) - current)
     down = CURVATURE / 2 - gradient + weight * (bits(symbol - 1) - current)
     is_up = (up < down) & (symbol < VALUE_LIMIT - 1) | (symbol <= 1 - VALUE_LIMIT)
     # A zero without a sign gets the one that the message says, so either direction may come out.
-    flip_costs = np.where(signless & (symbol == 0), np.maximum(up, down), np.where(is_up, up, down))
+    flip_costs = np.where(is_signless & (symbol == 0), np.maximum(up, down), np.where(is_up, up, down))
     signs = tile.symbols[layout.signless]
     must_change = sign_message(tile.symbols, layout) ^ (signs < 0)
     change = syndrome_trellis.Change(flip_costs.clip(min=0), layout.ends, must_change, signs == 0)

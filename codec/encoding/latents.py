@@ -95,8 +95,8 @@ class TileEncoder:
             symbols = symbols_of(residuals)
             layout = signs.layout(scale_indices)
             tiles.append(StepSymbols(symbols, symbols - residuals / UNITS, scale_indices, layout))
-        hidden = hide_signs(tiles, symbol_costs(encoders[0]._model), rate_weight)
-        for encoder, prediction, tile, symbols in zip(encoders, predictions, tiles, hidden, strict=True):
+        step_symbols = hide_signs(tiles, symbol_costs(encoders[0]._model), rate_weight)
+        for encoder, prediction, tile, symbols in zip(encoders, predictions, tiles, step_symbols, strict=True):
             encode_symbols(encoder._range_encoder, signs, tile, symbols)
             encoder._steps.decode(prediction, split_like(symbols * UNITS, prediction.means))
 

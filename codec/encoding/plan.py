@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from codec.container import nic
-from codec.geometry import CELL, Area, cells_of, in_parallel, window_size
+from codec.geometry import CELL, Area, cells_of, in_parallel, pixels_of, window_size
 from codec.networks.engine import Engine, EnginePool
 from codec.networks.model import Model
 from codec.pictures.planes import Picture
@@ -45,7 +45,7 @@ class Plan:
 
     def pixel_slices(self, tile: Area) -> tuple[slice, slice]:
         """Rows and columns of a tile's pixels in the picture."""
-        return tile.scaled(CELL).intersection(self.frame).slices_in(self.frame)
+        return pixels_of(tile, *self.frame.shape).slices_in(self.frame)
 
     def tile_pixels(self, tile: Area) -> np.ndarray:
         """The pixels of a tile, as far as the picture goes: uint8 (H, W, 3)."""
@@ -79,7 +79,7 @@ def make_plan(engines: EnginePool, model: Model, picture: Picture, hundredths: i
     frame = Area(0, 0, height, width)
 
     def needs_no_latents(tile: Area) -> bool:
-        inside = tile.scaled(CELL).intersection(frame).slices_in(frame)
+        inside = pixels_of(tile, height, width).slices_in(frame)
         pixels = picture.pixels[inside]
         return bool((pixels == pixels[0, 0]).all()) or (alpha is not None and not alpha[inside].any())
 

@@ -1,6 +1,6 @@
-"""Choosing a picture's post-filter: least squares over its pixels, then coordinates at the least rate and distortion.
+"""Choosing a picture's post-filter: least squares over its pixels, then coefficients at the least rate and distortion.
 
-What a filter weighs, and how it is applied, says ``codec.decoding.post_filter``.
+``codec.decoding.post_filter`` describes the features and applies the filter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from codec.container.nicm import FILTER_WEIGHTS
-from codec.container.post_filter import EXPONENT_BITS, MAX_COORDINATE, pack
+from codec.container.post_filter import EXPONENT_BITS, MAX_COEFFICIENT, pack
 from codec.decoding.post_filter import CLIP, CLIPPED, NEIGHBOURS, NONLINEAR_FEATURES, RADIUS, TONE_WEIGHTED
 
 _SAMPLED_PIXELS = 1 << 17
@@ -20,7 +20,7 @@ _PIXELS_AT_ONCE = 1 << 12
 """Pixels whose features are held at a time: they stay in the cache."""
 _MAX_CHANGES = 200
 _HIGH_RATE_STEP = 6 / np.log(2)
-"""lambda * squared error of one quantisation step of a coordinate at which rate and distortion balance."""
+"""lambda * squared error of one quantisation step of a coefficient at which rate and distortion balance."""
 _MIN_SAVED_BITS = 0.01
 
 
@@ -28,7 +28,7 @@ class NormalEquations(NamedTuple):
     """The least-squares problem of a filter: sums over pixels of products of features, F of them."""
 
     gram: np.ndarray  # (F, F): of features with each other
-    match: np.ndarray  # (F, 3): of features with what is missing of each colour; (F,) in a model's coordinates
+    match: np.ndarray  # (F, 3): of features with what is missing of each colour; (F,) in a model's coefficients
 
 
 class FilterStatistics(NamedTuple):
@@ -39,20 +39,20 @@ class FilterStatistics(NamedTuple):
 
 
 def sum_equations(parts: list[NormalEquations]) -> NormalEquations:
-    """The equations over the pixels of all parts, of which there is at least one."""
+    """The sum of one or more equations."""
     return NormalEquations(*(np.sum(sums, axis=0) for sums in zip(*parts, strict=True)))
 
 
-def in_coordinates(equations: NormalEquations, filters: np.ndarray) -> NormalEquations:
-    """The equations of the coordinates in a space of ``filters`` (K, 3, FILTER_WEIGHTS): (K, K) and (K,)."""
+def in_coefficients(equations: NormalEquations, filters: np.ndarray) -> NormalEquations:
+    """The equations of the coefficients in a space of ``filters`` (K, 3, FILTER_WEIGHTS): (K, K) and (K,)."""
     gram = np.tensordot(filters @ equations.gram, filters, axes=([1, 2], [1, 2]))
     return NormalEquations(gram, np.tensordot(filters, equations.match.T, axes=2))
 
 
 def row_stride(pixels: int) -> int:
-    """How many rows apart those are that the filter of a picture of so many ``pixels`` is fitted to.
+    """The distance between the rows that a filter is fitted to, for a picture of ``pixels`` pixels.
 
-    It is odd: the synthesis errs differently at each of the 8 rows that it makes at once, and all should be seen.
+    It is odd, so that each of the 8 rows that the synthesis computes together is sampled.
     """
     return min(_MAX_ROW_STRIDE, pixels // _SAMPLED_PIXELS | 1)
 
@@ -60,7 +60,7 @@ def row_stride(pixels: int) -> int:
 def filter_statistics(pixels: np.ndarray, x_hat: np.ndarray, stride: int = 1) -> FilterStatistics:
     """The statistics of every ``stride``-th row of ``pixels``, uint8 (3, H, W), scaled to all rows.
 
-    ``x_hat`` (3, H, W) is what the synthesis makes of them. Features are differences, so float32 is exact enough.
+    ``x_hat`` (3, H, W) is the synthesis output. Features are differences, so float32 is exact enough.
     """
     _, height, width = pixels.shape
     padded = np.pad(x_hat, ((0, 0), (RADIUS, RADIUS), (RADIUS, RADIUS)), mode="edge")
@@ -118,10 +118,10 @@ def _features(padded: np.ndarray, rows: range, width: int) -> np.ndarray:
 def fit_post_filter(equations: NormalEquations, lambda_: float) -> bytes:
     """The packed filter that saves most, its own bits counted; empty when none pays.
 
-    Coordinates are changed one at a time, the one that saves most first, as in matching pursuit (Mallat, Zhang 1993).
+    Coefficients are changed one at a time, the one that saves most first, as in matching pursuit (Mallat, Zhang 1993).
 
     Args:
-        equations: in the model's coordinates.
+        equations: in the model's coefficients.
         lambda_: bits for each unit of squared error.
     """
     gram, match = (lambda_ * part for part in equations)
@@ -131,23 +131,23 @@ def fit_post_filter(equations: NormalEquations, lambda_: float) -> bytes:
         return b""
     exponent = int(np.clip(np.rint(0.5 * np.log2(typical / _HIGH_RATE_STEP)), 0, 2**EXPONENT_BITS - 1))
     gram, curvature, gradient = (a * 4.0**-exponent for a in (gram, curvature, -2 * match * 2.0**exponent))
-    coordinates = np.zeros(len(match), int)
+    coefficients = np.zeros(len(match), int)
     for _ in range(_MAX_CHANGES):
-        best = np.rint(coordinates - gradient / np.maximum(2 * curvature, 1e-9))
-        best = best.clip(-MAX_COORDINATE, MAX_COORDINATE).astype(int)
+        best = np.rint(coefficients - gradient / np.maximum(2 * curvature, 1e-9))
+        best = best.clip(-MAX_COEFFICIENT, MAX_COEFFICIENT).astype(int)
         candidates = np.stack([best, best - np.sign(best), np.zeros_like(best)])
-        changes = candidates - coordinates
-        savings = _bits(coordinates) - _bits(candidates) - changes * gradient - changes**2 * curvature
+        changes = candidates - coefficients
+        savings = _bits(coefficients) - _bits(candidates) - changes * gradient - changes**2 * curvature
         choice, index = np.unravel_index(savings.argmax(), savings.shape)
         if savings[choice, index] < _MIN_SAVED_BITS:
             break
-        coordinates[index] += changes[choice, index]
+        coefficients[index] += changes[choice, index]
         gradient = gradient + 2 * changes[choice, index] * gram[index]
-    packed = pack(exponent, coordinates)
-    gain = float(match @ coordinates) * 2.0 * 2.0**-exponent - float(coordinates @ gram @ coordinates)
+    packed = pack(exponent, coefficients)
+    gain = float(match @ coefficients) * 2.0 * 2.0**-exponent - float(coefficients @ gram @ coefficients)
     return packed if gain > 8 * (len(packed) + 1) else b""
 
 
-def _bits(coordinates: np.ndarray) -> np.ndarray:
+def _bits(coefficients: np.ndarray) -> np.ndarray:
     """Lengths of the Exp-Golomb codes."""
-    return 2 * np.frexp(np.where(coordinates > 0, 2 * coordinates, 1 - 2 * coordinates))[1] - 1
+    return 2 * np.frexp(np.where(coefficients > 0, 2 * coefficients, 1 - 2 * coefficients))[1] - 1

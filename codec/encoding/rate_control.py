@@ -16,7 +16,7 @@ PSNR_TOLERANCE = 0.05
 _MAX_TRIALS = 9
 _LOG_BYTES_SLOPE = math.log(20) / MAX_HUNDREDTHS
 _PSNR_SLOPE = 11 / MAX_HUNDREDTHS
-"""What a hundredth of quality is worth on photographs, in log(bytes) and in dB: they give the second trial."""
+"""Typical slopes on photographs per hundredth of quality, in log(bytes) and in dB; they give the second trial."""
 
 
 class _Trial(NamedTuple):
@@ -73,11 +73,11 @@ def _search(
         is_at_end = (below and below.hundredths == MAX_HUNDREDTHS) or (above and above.hundredths == 0)
         if is_at_end or (below and above and above.hundredths - below.hundredths < 2):
             break
-        hundredths = _next_quality(below, above, aim, slope, is_stuck=abs(run) > 1)
+        hundredths = _next_hundredths(below, above, aim, slope, is_stuck=abs(run) > 1)
     return below, above
 
 
-def _next_quality(below: _Trial | None, above: _Trial | None, aim: float, slope: float, is_stuck: bool) -> int:
+def _next_hundredths(below: _Trial | None, above: _Trial | None, aim: float, slope: float, is_stuck: bool) -> int:
     """Where the value is expected to be ``aim``.
 
     By interpolation, or by the typical ``slope`` where one side is not known. Where trials are stuck on one side, by

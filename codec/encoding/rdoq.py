@@ -21,13 +21,14 @@ CHANGED_SHARE = 0.8
 RATE_WEIGHT = 1.5
 """A bit less in a symbol saves more than that bit: the scales predicted from it become smaller, too."""
 AIM_CURVATURE = 20.0
-"""The curvature by which a gradient says where in its cell a latent has the least error: see ``pull_to_gradient``."""
-SINGLE_STEP_SCALE = 0.8
+"""The curvature by which a gradient says where in its quantisation bin a latent has the least error, in
+``pull_to_gradient``."""
+SINGLE_ITERATION_SCALE = 0.8
 """The step scale of a single iteration, whose errors no later one corrects."""
 GRADIENT_SHARE = 0.35
 """How far a latent is pulled from what the analysis gave towards the least error that its gradient says. A gradient
 also contains the errors of all other latents, which hiding signs changes again."""
-CELL_MARGIN = 0.49
+BIN_MARGIN = 0.49
 """Latents are kept within this of the value that is to be coded: 0.5 is where rounding changes it."""
 _CHANGES = np.array([[-1], [0], [1]], np.int32)
 
@@ -36,9 +37,9 @@ class LatentState(NamedTuple):
     """A window's latents (M, h, w), and what coding them has given."""
 
     y: np.ndarray  # what is to be coded, in quantisation steps
-    decoded: np.ndarray  # what a decoder makes of it; zero outside the tiles
-    symbols: np.ndarray  # integers
-    scale_indices: np.ndarray  # integers
+    decoded: np.ndarray  # as decoders have them; ``y`` rounded outside the tiles
+    symbols: np.ndarray  # int32; zero outside the tiles
+    scale_indices: np.ndarray  # int64; zero outside the tiles
     gradient: np.ndarray  # of lambda * squared error by ``decoded``, in bits per quantisation step
     curvature_ratio: np.ndarray  # (h, w): see ``curvature_ratio``
 
@@ -56,7 +57,7 @@ def rdoq_step(
         rng: draws which of the changes are made.
 
     Returns:
-        The latents, and the predicted gain of all changes as a share of the latents' bits.
+        The latents, and the predicted gain of all changes as a share of the bits of the latents that could change.
     """
     curvature = np.broadcast_to(CURVATURE / (2 * step_scale) * state.curvature_ratio, state.gradient.shape)
     # Elsewhere no change can gain: a zero is the cheapest symbol.
@@ -86,15 +87,15 @@ def curvature_ratio(gradient: np.ndarray, error: np.ndarray) -> np.ndarray:
     return (squares / (2 * CURVATURE * error.clip(min=1))).clip(min=1)
 
 
-def clip_to_cell(y: np.ndarray, target: np.ndarray) -> np.ndarray:
+def clip_to_bin(y: np.ndarray, target: np.ndarray) -> np.ndarray:
     """``y``, moved as little as it takes to be rounded to ``target``."""
-    return y.clip(target - CELL_MARGIN, target + CELL_MARGIN)
+    return y.clip(target - BIN_MARGIN, target + BIN_MARGIN)
 
 
 def pull_to_gradient(state: LatentState, target: np.ndarray, share: float) -> np.ndarray:
-    """Latents that are rounded to ``target``, and within their cells lie closer to the least error.
+    """Latents that are rounded to ``target``, and lie closer to the least error within their quantisation bins.
 
-    Hiding signs changes the symbols of latents that lie near the border of their cell.
+    Hiding signs changes the symbols of latents that lie near the border of their bin.
     """
     least_error = state.decoded - (state.gradient / AIM_CURVATURE).clip(-1, 1)
-    return clip_to_cell(state.y + share * (least_error - state.y), target)
+    return clip_to_bin(state.y + share * (least_error - state.y), target)

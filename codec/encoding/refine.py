@@ -14,10 +14,10 @@ import numpy as np
 
 from codec.decoding.post_filter import PostFilter
 from codec.encoding.latents import hyper_latents, symbols_of
-from codec.encoding.rdoq import SINGLE_STEP_SCALE, LatentState, clip_to_cell, rdoq_step
+from codec.encoding.rdoq import SINGLE_ITERATION_SCALE, LatentState, clip_to_bin, rdoq_step
 from codec.encoding.symbol_costs import SymbolCosts, symbol_costs
 from codec.encoding.synthesis_gradient import Target, synthesis_gradient
-from codec.entropy.constants import MAX_HUNDREDTHS, UNITS
+from codec.entropy.constants import UNITS, unit_quality
 from codec.errors import ArgumentError, ModelError
 from codec.networks.engine import Engine
 from codec.networks.latents import Prediction, StepArrays, walk_steps
@@ -43,6 +43,10 @@ class Coding(NamedTuple):
     x_hat: np.ndarray  # (3, 16h, 16w): what the synthesis makes of the latents
     filtered: np.ndarray  # as x_hat, behind the post-filter
 
+    def unfiltered(self, target: Target) -> Target:
+        """``target`` before the post-filter: the filter changes little, so what it adds here is subtracted."""
+        return target._replace(x=target.x - (self.filtered - self.x_hat))
+
     def filtered_by(self, post_filter: PostFilter | None) -> Coding:
         """The same with another post-filter, or none."""
         return self._replace(filtered=self.x_hat if post_filter is None else post_filter(self.x_hat))
@@ -67,7 +71,7 @@ class Refiner:
     @property
     def lambda_(self) -> float:
         """Bits for each unit of squared error of a colour of a pixel, in [0, 1]."""
-        return self.model.lambda_at(self.hundredths / MAX_HUNDREDTHS) / 3
+        return self.model.lambda_at(unit_quality(self.hundredths)) / 3
 
     @property
     def costs(self) -> SymbolCosts:
@@ -75,7 +79,7 @@ class Refiner:
         return symbol_costs(self.model)
 
     @property
-    def is_single_step(self) -> bool:
+    def has_single_iteration(self) -> bool:
         """Whether there is one iteration, whose gain is not checked: the check takes as long as another iteration."""
         return self.iterations == 1
 
@@ -92,26 +96,27 @@ class Refiner:
         post_filter: PostFilter | None = None,
         coding: Coding | None = None,
     ) -> Refinement:
-        """Latents that code a window at less rate and distortion than ``y`` does, or ``y``.
+        """Refine the latents ``y`` of a window by RDOQ.
 
         Args:
-            y: (M, h, w) float, in quantisation steps; around the tiles it is taken to be rounded.
+            y: (M, h, w) float, in quantisation steps; outside the tiles it is rounded.
+            iterations: at least 1.
             post_filter: what decoders will use.
             coding: of ``y`` without a post-filter, where that is known.
         """
         rng = np.random.default_rng(0)
         best = (coding or self.code(target, y)).filtered_by(post_filter)
-        if self.is_single_step:
-            latents, predicted_gain = rdoq_step(self.costs, best.state, SINGLE_STEP_SCALE, rng)
+        if self.has_single_iteration:
+            latents, predicted_gain = rdoq_step(self.costs, best.state, SINGLE_ITERATION_SCALE, rng)
             if predicted_gain < MAX_TRUSTED_GAIN:
                 return Refinement(best, latents)
         current, cost = best, self.cost(best, target)
         step_scale, least_cost = 1.0, cost
         for _ in range(iterations):
-            # The filter changes little from step to step: what it adds is subtracted from the target.
-            unfiltered = target._replace(x=target.x - (current.filtered - current.x_hat))
             latents, _ = rdoq_step(self.costs, current.state, step_scale, rng)
-            candidate = self.code(unfiltered, clip_to_cell(current.state.y, latents)).filtered_by(post_filter)
+            candidate = self.code(current.unfiltered(target), clip_to_bin(current.state.y, latents)).filtered_by(
+                post_filter
+            )
             previous_cost, cost = cost, self.cost(candidate, target)
             step_scale *= SCALE_UP if cost < previous_cost else SCALE_DOWN
             if cost < least_cost:
@@ -159,7 +164,7 @@ def refiner_for(engine: Engine, model: Model, hundredths: int, effort: int | Non
     Without an effort, ``DEFAULT_EFFORT`` where the model's latents can be refined, and no refining elsewhere.
 
     Raises:
-        ArgumentError: for an effort that there is not.
+        ArgumentError: for an effort outside 1 to 5.
         ModelError: when the model's latents cannot be refined.
     """
     if effort is None:

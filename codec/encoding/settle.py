@@ -1,4 +1,4 @@
-"""Settling a coded window: tiles that WebP codes better become WebP; the others say what post-filter they want."""
+"""Settling a coded window: WebP for tiles that it codes better; the equations of a post-filter for the others."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from codec.encoding.plan import MARGIN, Plan
 from codec.encoding.post_filter import (
     NormalEquations,
     filter_statistics,
-    in_coordinates,
+    in_coefficients,
     row_stride,
     sum_equations,
 )
 from codec.encoding.refine import Refiner
 from codec.encoding.webp import better_webp, mse
-from codec.geometry import CELL, Area
+from codec.geometry import CELL, Area, pixels_of
 
 
 def settle_window(
@@ -33,7 +33,8 @@ def settle_window(
 ) -> NormalEquations | None:
     """Decode a window; replace those of its ``contents`` that WebP codes better.
 
-    Returns the post-filter's equations over the tiles that keep their ``latents``, where a post-filter is wanted.
+    Returns the equations of a post-filter over the tiles that keep their ``latents``; None without any, or without a
+    post-filter.
     """
     coded = [tile for tile in plan.tiles_in(window) if contents[tile].has_latents]
     if not coded:
@@ -53,12 +54,12 @@ def settle_window(
                 if webp is not None:
                     contents[tile] = TileContent(WEBP, webp)
     equations, _ = decoded.result()
-    kept = [part for tile, part in equations.items() if contents[tile].has_latents]
-    return sum_equations(kept) if kept else None
+    remaining = [part for tile, part in equations.items() if contents[tile].has_latents]
+    return sum_equations(remaining) if remaining else None
 
 
 def filter_equations(plan: Plan, coded: Iterable[Area], x_hat: np.ndarray, area: Area) -> dict[Area, NormalEquations]:
-    """For each tile the equations of a post-filter, given what the synthesis makes of an area around them.
+    """Each tile's equations of a post-filter, from the synthesis output ``x_hat`` of ``area``.
 
     Empty for models without post-filters.
     """
@@ -71,7 +72,7 @@ def filter_equations(plan: Plan, coded: Iterable[Area], x_hat: np.ndarray, area:
         pixels = plan.tile_pixels(tile).transpose(2, 0, 1)
         rows, columns = tile.scaled(CELL).slices_in(area.scaled(CELL))
         part = x_hat[:, rows, columns][:, : pixels.shape[1], : pixels.shape[2]]
-        equations[tile] = in_coordinates(filter_statistics(pixels, part, stride).equations, filters)
+        equations[tile] = in_coefficients(filter_statistics(pixels, part, stride).equations, filters)
     return equations
 
 
@@ -80,8 +81,7 @@ def _webp_of(
 ) -> bytes | None:
     """The tile as WebP, where that is smaller than its latents and no further from the original."""
     original = plan.tile_pixels(tile)
-    top, left = (tile.top - window.top) * CELL, (tile.left - window.left) * CELL
-    inside = np.s_[top : top + original.shape[0], left : left + original.shape[1]]
+    inside = pixels_of(tile, *plan.frame.shape).slices_in(window.scaled(CELL))
 
     @cache  # asked for with every trial
     def latents_mse() -> float:

@@ -1,8 +1,8 @@
 """The encoder of syndrome-trellis codes (Filler, Judas, Fridrich 2011): the cheapest flips that change a message.
 
 Carriers stand in rows, side by side in lanes, each with a code of its own. The Viterbi algorithm runs over the rows;
-its state holds the ``CONSTRAINT_HEIGHT`` message bits that are still open. Who reads a message needs
-``codec.entropy.hidden_signs.message`` alone.
+its state holds the ``CONSTRAINT_HEIGHT`` message bits that are still open. A decoder needs only
+``codec.entropy.hidden_signs.message``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _UNREACHABLE = np.int16(31_000)
 
 
 class Change(NamedTuple):
-    """How a message of G bits in each of L lanes, which T rows of carriers say, is to change."""
+    """A change of the message: G bits in each of L lanes, given by T rows of carriers."""
 
     costs: np.ndarray  # (T, L): of flipping each carrier, at least 0
     ends: np.ndarray  # (G,): as for ``codec.entropy.hidden_signs.message``

@@ -9,7 +9,7 @@ import numpy as np
 
 from codec.container.nicm import GRADIENT
 from codec.encoding.rdoq import curvature_ratio
-from codec.entropy.constants import MAX_HUNDREDTHS
+from codec.entropy.constants import unit_quality
 from codec.errors import ModelError
 from codec.geometry import CELL
 from codec.networks.engine import Engine
@@ -19,15 +19,15 @@ _MEMORY_LIMIT = threading.BoundedSemaphore(12)
 
 
 class Target(NamedTuple):
-    """What the latents (M, h, w) of a window, with a margin around it, are to become."""
+    """The pixels that the latents (M, h, w) of a window with its margin are optimised for."""
 
-    x: np.ndarray  # (3, 16h, 16w): what the synthesis should make of them, in [0, 1]
+    x: np.ndarray  # (3, 16h, 16w): the original pixels, in [0, 1]
     weight: np.ndarray  # (1, 16h, 16w): bits for each unit of squared error of a colour; 0 where errors do not count
     tiles: list[tuple[slice, slice]]  # rows and columns of the window's tiles, each of which is coded on its own
 
 
 class Gradient(NamedTuple):
-    """What the synthesis makes of latents, and how its error changes with them."""
+    """The synthesis output, and the gradient of its error by the latents."""
 
     x_hat: np.ndarray  # (3, 16h, 16w)
     by_latent: np.ndarray  # (M, h, w): in bits per quantisation step; zero outside the tiles
@@ -40,8 +40,8 @@ def synthesis_gradient(engine: Engine, decoded: np.ndarray, target: Target, hund
     Raises:
         ModelError: when the model's gradient graph does not fit its synthesis.
     """
-    unit_quality = np.array([hundredths / MAX_HUNDREDTHS], np.float32)
-    inputs = {"y_hat": decoded[None], "x": target.x[None], "weight": target.weight[None], "quality": unit_quality}
+    quality = np.array([unit_quality(hundredths)])
+    inputs = {"y_hat": decoded[None], "x": target.x[None], "weight": target.weight[None], "quality": quality}
     with _MEMORY_LIMIT:
         outputs = engine.run(GRADIENT, (1, *target.x.shape), (1, *decoded.shape), **inputs)
     if not np.isfinite(outputs[1]).all():

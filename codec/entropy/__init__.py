@@ -1,1 +1,1 @@
-"""Integers to bytes and back: the range coder, its tables, and signs hidden in parities. Integers only."""
+"""Integers to bytes and back: the range coder, its tables, and hidden signs. Decoding is integer arithmetic."""

@@ -37,6 +37,11 @@ def lambda_at(lambda_min: float, lambda_max: float, unit_quality: Any) -> Any:
     return lambda_min * (lambda_max / lambda_min) ** unit_quality
 
 
+def unit_quality(hundredths: int) -> float:
+    """The quality in [0, 1] that the float networks take, for one in hundredths (0 to 10000)."""
+    return hundredths / MAX_HUNDREDTHS
+
+
 def quality_level(hundredths: int) -> int:
     """The integer from 0 to 255 that h_s takes, for a quality in hundredths (0 to 10000)."""
     return (hundredths * MAX_QUALITY_LEVEL + MAX_HUNDREDTHS // 2) // MAX_HUNDREDTHS

@@ -1,10 +1,11 @@
 """Signs that cost no bits: the parities of all symbols of a context step say the signs of those with the widest scales.
 
-HEVC hides one sign in the parity of a block's sum (sign bit hiding; Clare, Henry, Jung 2011). Here the signs are the
-message of a syndrome-trellis code (Filler, Judas, Fridrich 2011) whose carriers are the parities of symbols. This file
-is the decoder's side: which symbols carry, which have no sign in the stream, and how parities become signs. The encoder
-(``codec.encoding.hide_signs``) changes symbols by one, where that costs least, until the parities say the right signs:
-about a quarter of a bit for each sign instead of one. The gain is that of trellis coded quantisation at high rates.
+HEVC hides one sign in the parity of a coefficient group's sum (sign bit hiding; Clare, Henry, Jung 2011). Here the
+signs are the message of a syndrome-trellis code (Filler, Judas, Fridrich 2011) whose carriers are the parities of
+symbols. This file is the decoder's side: which symbols carry, which have no sign in the stream, and how parities give
+signs. The encoder (``codec.encoding.hide_signs``) changes symbols by one, where that costs least, until the parities
+give the right signs: about a quarter of a bit for each sign instead of one. The gain is that of trellis coded
+quantisation at high rates.
 """
 
 from __future__ import annotations

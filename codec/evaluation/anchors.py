@@ -1,4 +1,4 @@
-"""Anchors: other codecs, through Pillow, with the settings that serve them best."""
+"""Anchors: other codecs, through Pillow, with fixed settings."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class ContextSteps:
         expected = (1, None, *(4 * side for side in z_hat.shape[1:]))
         features = engine.run("hyper_synthesis", expected, z_hat=z_hat[None], quality_level=level)[0]
         if features.shape[1] % STEPS:
-            raise ModelError("the model does not give as many features for each context step")
+            raise ModelError("the model's features do not divide into equal parts for the context steps")
         self._features = np.ascontiguousarray(features[:, :, : shape[1], : shape[2]])
         self._engine, self._step, self._decoded = engine, 0, np.zeros((1, *shape), np.float32)
 

@@ -1,4 +1,4 @@
-"""A loaded model: its checked file, and what decoding and encoding ask of it. Installed models, and where they are."""
+"""A loaded model, and the installed models."""
 
 from __future__ import annotations
 

@@ -72,18 +72,18 @@ def picture_bytes(image: Image.Image, kind: str, *, note: Note = silent, **optio
     metadata = {name: image.info[name] for name in INFO_KEYS.values() if name in image.info}
     others = {name: content for name, content in image.info.items() if name not in metadata}
     # All of it, or as many kinds as the format takes.
-    for kept in (names for count in range(len(metadata), -1, -1) for names in combinations(metadata, count)):
-        part: dict[Any, bytes] = {name: metadata[name] for name in kept}
-        image.info = others | part  # some formats take it from there, whatever options say
+    for names in (choice for count in range(len(metadata), -1, -1) for choice in combinations(metadata, count)):
+        subset: dict[Any, bytes] = {name: metadata[name] for name in names}
+        image.info = others | subset  # some formats take it from there, whatever options say
         buffer = io.BytesIO()
         try:
-            image.save(buffer, kind, **options, **_metadata_options(part, kind))
+            image.save(buffer, kind, **options, **_metadata_options(subset, kind))
         except MemoryError:
             raise
         except Exception as error:  # of any class: garbage as EXIF, XMP too long for JPEG, too wide for WebP
             reason = error
             continue
-        if lost := [name for name in metadata if name not in kept]:
+        if lost := [name for name in metadata if name not in names]:
             note(f"without {' and '.join(lost)}, which {kind} does not take")
         return buffer.getvalue()
     raise PictureError(f"Pillow does not write this picture as {kind}: {reason}") from reason

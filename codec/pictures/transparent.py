@@ -1,4 +1,4 @@
-"""The colours under fully transparent pixels: nobody sees them, but they cost bits."""
+"""Fills fully transparent pixels with colours that cost few bits."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def _data_url(pixels: np.ndarray) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def compare(path: Path, codec: Codec, anchor: str) -> Comparison | None:
+def compare(path: Path, codec: Codec, anchor: str, effort: int | None = None) -> Comparison | None:
     """A picture by ``anchor`` and by ``codec`` at equal bytes; None where no common size is found.
 
     The anchor's qualities are tried from the lowest but one upwards: that is where a difference is seen.
@@ -56,7 +56,7 @@ def compare(path: Path, codec: Codec, anchor: str) -> Comparison | None:
     for quality in ANCHORS[anchor].qualities[1:]:
         theirs = encode_anchor(anchor, picture, quality)
         try:
-            ours = codec.encode_to_fit(picture, max_bytes=len(theirs))
+            ours = codec.encode_to_fit(picture, max_bytes=len(theirs), effort=effort)
         except LimitError:
             continue
         sides = []
@@ -88,7 +88,7 @@ def _summary(result: dict, anchor: str | None) -> str:
 
 
 def report(result: dict, anchor: str | None, comparisons: list[Comparison]) -> str:
-    """The page for what ``codec.evaluate.evaluate`` returned, with ``anchor`` as the table's reference."""
+    """The page for a result of ``codec.evaluation.evaluate.evaluate``; BD-rates in its table are against ``anchor``."""
     rates = result["bd_rates"]
     base = anchor or "nic"
     content = {

@@ -8,7 +8,7 @@ from codec.container import nic
 from codec.container.nicm import FILTER_WEIGHTS
 from codec.decoding.post_filter import PostFilter
 from codec.encoding import plan
-from codec.encoding.post_filter import filter_statistics, fit_post_filter, in_coordinates, row_stride, sum_equations
+from codec.encoding.post_filter import filter_statistics, fit_post_filter, in_coefficients, row_stride, sum_equations
 from codec.metrics import psnr
 from codec.networks.engine import Engine
 from conftest import filter_as_documented, made_picture
@@ -41,8 +41,8 @@ def test_a_filter_is_fitted_only_where_it_pays(filtered):
     decoded = np.asarray(filtered.decode(filtered.encode(picture, 40, fallback=False, effort=1)))
     pixels, x_hat = picture.transpose(2, 0, 1), decoded.transpose(2, 0, 1) / np.float32(255)
     exact = pixels / np.float32(255)
-    assert fit_post_filter(in_coordinates(filter_statistics(pixels, exact).equations, filters), 1e4) == b""
-    equations = in_coordinates(filter_statistics(pixels, x_hat).equations, filters)
+    assert fit_post_filter(in_coefficients(filter_statistics(pixels, exact).equations, filters), 1e4) == b""
+    equations = in_coefficients(filter_statistics(pixels, x_hat).equations, filters)
     assert fit_post_filter(equations, 1e-6) == b""
     post_filter = PostFilter(Engine(filtered.model, threads=1), filtered.model, fit_post_filter(equations, 1e4))
     assert np.square(post_filter(x_hat) - exact).sum() < 0.85 * np.square(x_hat - exact).sum()
@@ -52,7 +52,7 @@ def test_a_filter_is_fitted_only_where_it_pays(filtered):
 def test_values_that_are_not_finite_give_no_filter(filtered):
     broken = np.full((3, 20, 20), np.nan, np.float32)
     statistics = filter_statistics(np.zeros(broken.shape, np.uint8), broken)
-    assert fit_post_filter(in_coordinates(statistics.equations, filtered.model.post_filters), 1e4) == b""
+    assert fit_post_filter(in_coefficients(statistics.equations, filtered.model.post_filters), 1e4) == b""
 
 
 @pytest.mark.parametrize("shape", [(100, 70), (33, 50)])

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from codec.encoding.rdoq import (
-    CELL_MARGIN,
+    BIN_MARGIN,
     CURVATURE,
     LatentState,
-    clip_to_cell,
+    clip_to_bin,
     curvature_ratio,
     pull_to_gradient,
     rdoq_step,
@@ -63,9 +63,9 @@ def test_a_step_leaves_zeros_without_a_gradient_as_they_are(filtered):
 @given(latents, latents)
 def test_latents_in_a_cell_are_rounded_to_its_value(y, values):
     target = np.rint(values)
-    clipped = clip_to_cell(y, target)
+    clipped = clip_to_bin(y, target)
     assert np.array_equal(np.rint(clipped), target)
-    is_inside = np.abs(y - target) <= CELL_MARGIN
+    is_inside = np.abs(y - target) <= BIN_MARGIN
     assert np.array_equal(clipped[is_inside], y[is_inside])
 
 
