@@ -18,7 +18,9 @@ from codec.evaluation.evaluate import find_pictures
 from codec.metrics import psnr
 
 QUALITIES = (10, 35, 60, 85)
+"""Qualities, 0 to 100, at which a BD-rate is measured."""
 SIDE, PICTURES = 256, 8
+"""Side of the part of each picture that is coded, in pixels, and the number of pictures."""
 
 
 def middle(path: Path) -> np.ndarray:

@@ -23,7 +23,9 @@ from codec.container import nic
 from codec.networks.model import read_model
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden"
+"""The folder of the files that are damaged."""
 LIMIT_SECONDS = 2.0
+"""A file that takes longer ends the run as a failure."""
 
 
 def damaged(rng: np.random.Generator, data: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """Pictures unlike any in training, against WebP: ``python benchmarks/out_of_distribution.py``.
 
 Synthetic screenshots, line art, pixel art, gradients, noise and one colour: bytes and PSNR with and without the WebP
-fallback, and the best PSNR of WebP in as many bytes, less the 31 of our header.
+fallback, and the best PSNR of WebP in as many bytes, less the overhead of our format.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from codec.container.tile import unpack
 from codec.decoding.webp import decode_webp
 from codec.metrics import psnr
 
-HEADER = 31
+OVERHEAD = 31
+"""Bytes of a file of one tile beside the tile's content: header 26, its CRC-32 4, method 1."""
 METHODS = ("latents", "WebP", "one colour", "latents")
+"""Names of the methods that a tile is stored by, in the order of their numbers (see ``codec.container.tile``)."""
 
 
 def screenshot(side: int) -> np.ndarray:
@@ -68,6 +70,7 @@ def one_colour(side: int) -> np.ndarray:
 
 
 PICTURES = (screenshot, line_art, pixel_art, gradient, noise, one_colour)
+"""Functions that draw a picture of a given side: uint8 (side, side, 3)."""
 
 
 def best_webp(pixels: np.ndarray, max_bytes: int) -> float:
@@ -94,7 +97,7 @@ def main() -> None:
             with_psnr, without_psnr = (psnr(pixels, np.asarray(codec.decode(d))) for d in (data, without))
             print(
                 f"{draw.__name__:12} {quality:3} {method:>10} {len(data):8} {with_psnr:6.2f} {len(without):8} B"
-                f" {without_psnr:6.2f} {best_webp(pixels, len(data) - HEADER):8.2f}"
+                f" {without_psnr:6.2f} {best_webp(pixels, len(data) - OVERHEAD):8.2f}"
             )
 
 

@@ -16,8 +16,11 @@ from PIL import Image, ImageDraw
 from codec import Codec
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+"""The folder of the sample pictures."""
 README_PICTURES = SAMPLES / "readme"
+"""The folder that the results are written to."""
 SAMPLE, CROP, JPEG_QUALITY = "astronaut.png", (60, 0, 380, 230), 8
+"""The compared picture; the shown part in pixels (left, top, right, bottom); and a JPEG quality with visible errors."""
 LABELS = {
     "nic": "this codec",
     "vtm": "VTM",
@@ -26,7 +29,9 @@ LABELS = {
     "webp": "WebP",
     "jpeg": "JPEG",
 }
+"""For each curve that is drawn, its name in the plot."""
 MAX_BPP = 2.0
+"""The right end of the plot, in bits per pixel."""
 Curves = dict[str, list[tuple[float, float]]]
 """Points (bpp, PSNR in dB) for each codec."""
 

@@ -14,8 +14,11 @@ import time
 from pathlib import Path
 
 RUNS = 7
+"""Runs of each command, of which the median is printed."""
 CODEC = (sys.executable, "-m", "codec_cli", "--quiet")
+"""The start of each command line."""
 SAMPLE = Path(__file__).parents[1] / "samples" / "coffee.png"
+"""The picture that is measured by default."""
 
 
 def seconds(*arguments: str) -> float:
@@ -35,7 +38,7 @@ def main() -> None:
         nic, png = os.path.join(folder, "a.nic"), os.path.join(folder, "a.png")
         subprocess.run([*CODEC, "encode", picture, "-o", nic], check=True)
         plain = os.path.getsize(nic)
-        subprocess.run([*CODEC, "encode", picture, "-q", "0", "-o", nic, "--overwrite"])
+        subprocess.run([*CODEC, "encode", picture, "-q", "0", "-o", nic, "--overwrite"], check=True)
         limit = str((plain + os.path.getsize(nic)) // 2)
         print(f"start          {seconds('--version'):.2f} s")
         print(f"info           {seconds('info', nic):.2f} s")

@@ -23,11 +23,9 @@ from codec_models.export.graphs import export_graphs
 from codec_models.export.post_filters import post_filter_graph
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.integer import IntegerConv2d, set_exact
-from codec_models.training.checkpoint import load_checkpoint, restoring
+from codec_models.training.checkpoint import averaged_weights, load_checkpoint, restoring
 from codec_models.training.recipe import recipe_from_dict
 
-AVERAGE_PREFIX = "module."
-"""In a checkpoint, it precedes the names of averaged weights."""
 CHECKED_QUALITIES = (0.0, 50.0, 100.0)
 """Qualities, from 0 to 100, at which the self-check codes a picture."""
 
@@ -40,9 +38,8 @@ def trained_model(checkpoint: Path) -> tuple[CompressionModel, dict]:
     """
     recipe, state = load_checkpoint(checkpoint)
     model = CompressionModel(recipe.architecture, recipe.quantization)
-    average = state["average"].items()
     with restoring():
-        model.load_state_dict({k.removeprefix(AVERAGE_PREFIX): v for k, v in average if k.startswith(AVERAGE_PREFIX)})
+        model.load_state_dict(averaged_weights(state))
     model.likelihood.mixture = state.get("mixture")
     set_exact(model.eval(), True)
     return model, state

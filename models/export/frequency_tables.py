@@ -10,10 +10,10 @@ from codec.entropy.range_coder import table_from_probabilities
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import MULTIPLES
 from codec_models.quantization.vector import VectorQuantizer
-from codec_models.training.fit_mixture import LARGEST, scales, tails
+from codec_models.training.fit_mixture import MAX_RESIDUAL, scales, upper_tails
 
 TAIL = 2.0**-18
-"""Probability of a value below which tables leave it to the escape."""
+"""Values less probable than this are left to the escape."""
 
 
 @torch.no_grad()
@@ -44,8 +44,8 @@ def _scale_probabilities(weights: Tensor) -> list[Tensor]:
     rows = []
     multiples = torch.tensor(MULTIPLES, dtype=torch.float64)
     for scale, shares in zip(scales(), weights, strict=True):
-        tail = shares @ tails(scale * multiples, LARGEST + 1)  # P(X > k - 1/2)
-        radius = min(LARGEST, max(1, int((tail > TAIL).sum()) - 1))
+        tail = shares @ upper_tails(scale * multiples, MAX_RESIDUAL + 1)  # P(X > k - 1/2)
+        radius = min(MAX_RESIDUAL, max(1, int((tail > TAIL).sum()) - 1))
         positive = tail[1 : radius + 1] - tail[2 : radius + 2]
         zero = (1 - 2 * tail[1]).reshape(1)
         escape = 2 * tail[radius + 1].reshape(1)

@@ -7,51 +7,36 @@ here, are one graph. So a model file holds the weights once, and the gradient ne
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper
 
+from codec_models.export.graph_builder import GraphBuilder
 from codec_models.training.model_file_weights import weights_of
 
 PREFIX = "gradient/"
 """Prefix of all names of the continuation, so that none is also a name of the synthesis."""
 
 
-@dataclass
-class _Backward:
-    """The nodes of the backward pass so far, and the gradient of the loss by each value of ``synthesis``.
+class _Backward(GraphBuilder):
+    """The nodes of the backward pass so far, and the gradient of the loss with respect to each value of ``synthesis``.
 
     Values are named as in the graph; ``variable`` holds those that depend on the latents. Only these get a gradient.
     """
 
-    synthesis: onnx.GraphProto
-    nodes: list[NodeProto] = field(default_factory=list)
-    constants: list[TensorProto] = field(default_factory=list)
-    gradients: dict[str, str] = field(default_factory=dict)
-    variable: set[str] = field(default_factory=lambda: {"y_hat"})
-
-    def __post_init__(self) -> None:
-        self.shapes = {name: weight.shape for name, weight in weights_of(self.synthesis).items()}
-        for node in self.synthesis.node:
+    def __init__(self, synthesis: onnx.GraphProto) -> None:
+        super().__init__(PREFIX)
+        self.synthesis = synthesis
+        self.gradients: dict[str, str] = {}
+        self.variable = {"y_hat"}
+        self.shapes = {name: weight.shape for name, weight in weights_of(synthesis).items()}
+        for node in synthesis.node:
             if self.variable.intersection(node.input):
                 self.variable.update(node.output)
 
-    def add(self, operation: str, *inputs: str, **attributes: object) -> str:
-        """Add a node; returns the name of its output."""
-        name = f"{PREFIX}{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operation, inputs, [name], name, **attributes))
-        return name
-
-    def constant(self, value: object, dtype: type = np.float32) -> str:
-        """Add a constant; returns its name."""
-        name = f"{PREFIX}constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.array(value, dtype), name))
-        return name
-
     def accumulate(self, value: str, gradient: str) -> None:
-        """Add ``gradient`` to the gradient by ``value``, the sum over all nodes that use it."""
+        """Add ``gradient`` to the gradient with respect to ``value``, the sum over all nodes that use it."""
         earlier = self.gradients.get(value)
         self.gradients[value] = self.add("Add", earlier, gradient) if earlier else gradient
 
@@ -116,19 +101,20 @@ RULES: dict[str, Callable[[_Backward, NodeProto, str], None]] = {
     "Mul": _mul,
     "Sigmoid": _sigmoid,
 }
-"""For each operation of this project's synthesis graphs: the rule that takes the gradient by a node's output, and adds
-to the gradients by its inputs."""
+"""For each operation of this project's synthesis graphs, the rule of its gradient. A rule takes the gradient with
+respect to a node's output, and adds to the gradients with respect to its inputs."""
 
 
 def gradient_of(synthesis: bytes) -> bytes:
     """The continuation (ONNX bytes) of a graph ``synthesis``, which maps "y_hat" and "quality" to "x_hat".
 
     The joined graph has the further inputs "x" (1, 3, H, W) in [0, 1] and "weight" (1, 1, H, W), with the height and
-    width of x_hat. Its outputs are "x_hat", and "slope" (1, M, h, w): the gradient by y_hat of the sum of
-    ``weight * (x_hat - x)**2``.
+    width of x_hat. Its outputs are "x_hat", and "slope" (1, M, h, w): the gradient with respect to y_hat of
+    the sum of ``weight * (x_hat - x)**2``.
 
     Raises:
-        ValueError: when the graph has an operation without a rule in ``RULES``.
+        ValueError: when the graph has an operation without a rule in ``RULES``, or a convolution with strides, with
+            other padding than half of its kernel, or in groups of several channels.
     """
     graph = onnx.load_from_string(synthesis).graph
     b = _Backward(graph)

@@ -89,7 +89,7 @@ def _onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str]) -> b
 def export_graphs(model: CompressionModel) -> dict[str, bytes]:
     """The ONNX graphs of ``model``, by the names of ``codec.container.nicm.GRAPHS``.
 
-    Weights of the float networks are rounded to half precision, except in layers that carry the whole signal. That
+    Weights of the float networks are rounded to float16, except in layers that carry the whole signal. That
     changes latents and pixels by far less than their rounding does.
     """
     a = model.architecture
@@ -100,10 +100,10 @@ def export_graphs(model: CompressionModel) -> dict[str, bytes]:
         "synthesis": _onnx(_ScaledSynthesis(model), {"y_hat": latents, "quality": unit_quality}, ["x_hat"]),
         "hyper_analysis": _onnx(model.h_a, {"y": latents}, ["z"]),
     }
-    level = torch.full((1, 1, 1, 1), 128.0)
+    quality_level = torch.full((1, 1, 1, 1), 128.0)
     z_hat = torch.zeros(1, a.hyper_latents, 2, 2)
     h_s = _with_rounded_layers(model.h_s)
-    exact_graphs = {"hyper_synthesis": _onnx(h_s, {"z_hat": z_hat, "quality_level": level}, ["features"])}
+    exact_graphs = {"hyper_synthesis": _onnx(h_s, {"z_hat": z_hat, "quality_level": quality_level}, ["features"])}
     for context_step in model.context_steps:
         inputs = {"features": torch.zeros(1, a.context_width, 8, 8)}
         if context_step.step:

@@ -1,4 +1,4 @@
-"""Weights of exported graphs in half precision, for a model file of half the size that loads in half the time.
+"""Weights of exported graphs as float16. The model file has half the size and loads in half the time.
 
 The graph casts them back to float32 when ONNX Runtime loads it, so that computation stays in float32.
 """
@@ -18,9 +18,9 @@ MIN_WEIGHTS = 1024
 
 
 def with_half_weights(graph: bytes, may_round: Callable[[str], bool]) -> bytes:
-    """``graph`` (ONNX bytes) with float32 weights in half precision, where halves hold their values.
+    """``graph`` (ONNX bytes) with float32 weights stored as float16 where float16 represents them exactly.
 
-    Where they do not, weights are rounded to halves if ``may_round(name)``, and stay float32 otherwise.
+    Others are rounded to float16 if ``may_round(name)``, else they stay float32.
     """
     model = onnx.load_from_string(graph)
     casts = []
@@ -29,12 +29,12 @@ def with_half_weights(graph: bytes, may_round: Callable[[str], bool]) -> bytes:
         if values.dtype != np.float32 or values.size < MIN_WEIGHTS:
             continue
         with np.errstate(over="ignore"):
-            halves = values.astype(np.float16)
-        is_exact = np.array_equal(halves, values)
-        if is_exact or (may_round(weights.name) and np.isfinite(halves).all()):
+            float16 = values.astype(np.float16)
+        is_exact = np.array_equal(float16, values)
+        if is_exact or (may_round(weights.name) and np.isfinite(float16).all()):
             half_name = weights.name + HALF_SUFFIX
             casts.append(helper.make_node("Cast", [half_name], [weights.name], half_name, to=TensorProto.FLOAT))
-            weights.CopyFrom(numpy_helper.from_array(halves, half_name))
+            weights.CopyFrom(numpy_helper.from_array(float16, half_name))
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -36,6 +36,8 @@ from codec_models.quantization.straight_through import ste_round
 
 Quantize = Callable[[Tensor, Tensor, Tensor], Quantized]
 """Quantises the latents of a context step. Arguments: latents, means and scale indices, all of one shape."""
+MIN_MSE = 1e-10
+"""Lower bound of mean squared errors (pixels in [0, 1]) in ``psnr``: 100 dB."""
 
 
 class CodedLatents(NamedTuple):
@@ -140,3 +142,8 @@ def rate_distortion(compressed: Compressed, x: Tensor) -> tuple[Tensor, Tensor]:
     bpp = compressed.bits / (x.shape[2] * x.shape[3])
     mse = functional.mse_loss(compressed.x_hat.float(), x, reduction="none").mean((1, 2, 3))
     return bpp, mse
+
+
+def psnr(mse: Tensor) -> Tensor:
+    """The PSNR in dB, at most 100, for mean squared errors of pixels in [0, 1], of any shape."""
+    return -10 * torch.log10(mse.clamp(min=MIN_MSE))

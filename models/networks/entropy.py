@@ -64,9 +64,10 @@ def quality_level(unit_quality: Tensor) -> Tensor:
 
 
 def companded(decoded: Tensor, exact: bool) -> Tensor:
-    """Decoded latents in units of 1/16 to -320..320: unchanged up to 4 quantisation steps, at a sixteenth beyond.
+    """Decoded latents in units of 1/16 to -320..320.
 
-    Uncompanded, the few large latents (mean brightness) would drown the many that are 0 or 1.
+    The slope is 17/16 up to 4 quantisation steps and 1/16 up to 256; beyond, the result is constant. Without
+    companding, the few large latents (mean brightness) would drown the many that are 0 or 1.
     """
     return decoded.clamp(-64, 64) + round_half_up(decoded.clamp(-4096, 4096) / 16, exact)
 
@@ -174,7 +175,7 @@ class ContextStep(nn.Module):
         Args:
             features: (B, width, h, w), the step's quarter of what h_s gives.
             decoded: latents (B, M, h, w), integers in units of ``2**-MEAN_SHIFT``, zero where not decoded yet. Step 0
-                takes none.
+                ignores it.
         """
         exact = self.mean.exact
         x = features
@@ -266,12 +267,12 @@ class _IntervalProbability(torch.autograd.Function):
 
 
 def _interval(residual: Tensor, scale_index: Tensor, mixture: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Probabilities (N,), and their derivatives by ``residual`` and by ``scale_index``."""
+    """Probabilities (N,), and their derivatives with respect to ``residual`` and ``scale_index``."""
     distance = residual.abs()
     inverse = torch.exp(scale_index * -LOG_SCALE_STEP) / SCALE_MIN
-    level = scale_index.round().long()
+    index = scale_index.round().long()
     # Without a mixture, the Gaussian of the first multiple, 1, has all the weight.
-    shares = [1.0] if mixture is None else [column.take(level) for column in mixture.to(distance.dtype).unbind(1)]
+    shares = [1.0] if mixture is None else [column.take(index) for column in mixture.to(distance.dtype).unbind(1)]
     probability, by_distance, by_scale = (torch.zeros_like(distance) for _ in range(3))
     for share, multiple in zip(shares, MULTIPLES, strict=False):
         steepness = inverse / multiple

@@ -110,8 +110,8 @@ class IntegerConv2d(nn.Module):
         """Weight, bias and exponents of the integer arithmetic. The gradients of weight and bias pass straight through.
 
         Returns (weight, bias, k): ``weight * 2**k`` (C_out, C_in / groups, K, K) and ``bias * 2**k`` (C_out,) are
-        integers. ``k`` (C_out,) are the largest exponents, up to 22, for which the bound of 2**24 holds. The bias
-        includes the half that turns ``floor`` into rounding.
+        integers. ``k`` (C_out,) are exponents, up to 22, for which the bound of 2**24 holds whatever the rounding
+        (nearly the largest). The bias includes the half that turns ``floor`` into rounding.
         """
         weight = self.weight * 2.0 ** (self.out_shift - self.in_shift)
         bias = self.bias * 2.0**self.out_shift + 0.5

@@ -51,7 +51,7 @@ class Float32Conv1x1(nn.Conv2d):
 
 
 class Block(nn.Module):
-    """A residual block of two branches, both at a fraction of the width of those of DCVC-UF (2026).
+    """A residual block of two branches, both at a fraction of the width of those of DCVC-UF (Li et al. 2026).
 
     The first branch is a depthwise 3x3 convolution between two 1x1 convolutions. The second one is a gated
     feed-forward layer: ``contract(value(x) * sigmoid(gate(x)) * scale(quality))``. The scale lets one network denoise

@@ -1,7 +1,7 @@
 """Scalar quantisation of latents around their predicted means, in the modes that training can choose from.
 
-Every mode answers two questions: which values does the synthesis see, and on which values is the rate estimated?
-Rounding is right for both in inference, but it has no gradient; modes differ in what stands in for it in training.
+A mode says which values the synthesis sees, and on which values the rate is estimated. In inference both are rounded
+values. Rounding has no useful gradient, so modes replace it in training.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from codec_models.quantization.straight_through import add_noise, soft_round, ste_round
 
 SCALAR_MODES = ("mixed", "ste", "noise", "soft_to_hard")
-"""See ``ScalarQuantizer``."""
+"""The modes of ``ScalarQuantizer``, whose docstring describes them."""
 FIRST_SHARPNESS, LAST_SHARPNESS = 1.0, 12.0
 """``alpha`` of ``soft_round`` when training begins and ends (no unit)."""
 
@@ -30,7 +30,7 @@ class Quantized(NamedTuple):
 
 
 class ScalarQuantizer(nn.Module):
-    """Rounding of ``y - mean`` to integers, with one of four stand-ins in training.
+    """Rounding of ``y - mean`` to integers, with one of four replacements in training.
 
     ================  ==================================  ==========================  ================================
     mode              values for the synthesis            residuals for the rate      source

@@ -22,6 +22,8 @@ function              forward                                     gradient
 ``soft_round``        a smooth staircase, not yet integers        its own (exact, but the decoder will see integers)
 ``add_noise``         the value plus uniform noise                its own (exact, but the decoder will see integers)
 ====================  ==========================================  ==================================================
+
+The ternary, sign and argmax forms are for experiments; no recipe uses them.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from codec_models.quantization.scalar import Quantized
 from codec_models.quantization.straight_through import straight_through
 
 MIN_SHARE = 2.0**-16
-"""The least probability of an index: range coder tables have no smaller one."""
+"""The lowest probability of an index. The tables of the range coder hold no lower one."""
 MIN_USAGE = 1e-2
-"""Codewords to which fewer vectors of a batch are assigned, in the moving average, start again from random vectors."""
+"""Vectors per batch (moving average). A codeword with a lower usage is replaced by a random vector of the batch."""
 MIN_TEMPERATURE = 0.1
-"""Of the Gumbel softmax, which cools from 1 as training goes on."""
+"""The final temperature (no unit) of the Gumbel softmax. It falls from 1 to this during the training."""
 
 
 class Assignment(NamedTuple):
@@ -49,6 +49,7 @@ class VectorQuantizer(nn.Module):
         beta: weight of the commitment loss.
         rate_weight: squared distance that one bit is worth.
         decay: memory of the moving averages, in [0, 1).
+        unit: in evaluation, codewords are rounded to multiples of this; 0 for no rounding.
         assignment: "nearest" or "gumbel". Raises ValueError for anything else.
     """
 
@@ -61,14 +62,17 @@ class VectorQuantizer(nn.Module):
         beta: float = 0.25,
         rate_weight: float = 0.0,
         decay: float = 0.99,
+        unit: float = 0.0,
         assignment: str = "nearest",
     ) -> None:
         super().__init__()
         if assignment not in ("nearest", "gumbel"):
             raise ValueError(f"assignment {assignment!r} is neither 'nearest' nor 'gumbel'")
-        self.beta, self.rate_weight, self.decay, self.assignment = beta, rate_weight, decay, assignment
+        self.beta, self.rate_weight, self.decay = beta, rate_weight, decay
+        self.unit, self.assignment = unit, assignment
         self.register_buffer("codewords", torch.randn(codewords, dim))
-        self.register_buffer("usage", torch.ones(classes, codewords))  # vectors per batch, averaged over batches
+        # Vectors per batch, averaged over batches; at first as if each codeword was used once.
+        self.register_buffer("usage", torch.full((classes, codewords), 1 / classes))
         self.register_buffer("sums", self.codewords.clone())  # of these vectors
 
     def code_lengths(self) -> Tensor:
@@ -85,6 +89,8 @@ class VectorQuantizer(nn.Module):
             classes = torch.zeros(len(vectors), dtype=torch.int64, device=vectors.device)
         lengths = self.code_lengths()[classes]  # (N, K)
         codewords = self.codewords.clone()  # the codebook changes below, before the backward pass
+        if self.unit and not self.training:
+            codewords = torch.round(codewords / self.unit) * self.unit
         distances = torch.cdist(vectors, codewords, compute_mode="use_mm_for_euclid_dist").square()
         costs = distances + self.rate_weight * lengths
         indices = costs.detach().argmin(1)
@@ -132,14 +138,13 @@ class ResidualVectorQuantizer(nn.Module):
         super().__init__()
         self.dim = dim
         self.codebook = VectorQuantizer(
-            codewords, dim, classes=VECTOR_CLASSES, rate_weight=rate_weight, assignment=assignment
+            codewords,
+            dim,
+            classes=VECTOR_CLASSES,
+            rate_weight=rate_weight,
+            unit=2.0**-MEAN_SHIFT,  # as in model files
+            assignment=assignment,
         )
-
-    def train(self, mode: bool = True) -> ResidualVectorQuantizer:
-        """Switch between training and evaluation; going to evaluation rounds the codewords."""
-        if self.training and not mode:
-            self.codebook.codewords.mul_(2**MEAN_SHIFT).round_().mul_(2.0**-MEAN_SHIFT)
-        return super().train(mode)
 
     def forward(self, y: Tensor, mean: Tensor, scale_index: Tensor, progress: float = 1.0) -> Quantized:
         """Quantise latents ``y`` around ``mean``, both (B, C, H, W) in quantisation steps, C a multiple of ``dim``.
@@ -147,8 +152,9 @@ class ResidualVectorQuantizer(nn.Module):
         ``scale_index``, of the same shape, is from 0 to SCALE_LEVELS - 1. ``progress`` in [0, 1] is the fraction of the
         training that is done. The bits of an index are spread evenly over the elements of its vector.
         """
-        level = torch.floor(self._to_vectors(scale_index.detach()) + 0.5).sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
-        classes = level.long().clamp(0, VECTOR_CLASSES - 1)
+        indices = torch.floor(self._to_vectors(scale_index.detach()) + 0.5)
+        classes = indices.sum(1) // (self.dim * VECTOR_CLASS_LEVELS)
+        classes = classes.long().clamp(0, VECTOR_CLASSES - 1)
         temperature = max(MIN_TEMPERATURE, 1.0 - progress)
         assignment = self.codebook(self._to_vectors(y - mean), classes, temperature)
         bits = (assignment.bits / self.dim).unsqueeze(1).expand(-1, self.dim)

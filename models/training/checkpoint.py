@@ -15,6 +15,8 @@ from codec_models.training.recipe import Recipe, recipe_from_dict
 
 VERSION = 2
 """Version of the checkpoint's content. In version 1, weights have other names."""
+AVERAGE_PREFIX = "module."
+"""Prefix of the names of averaged weights in a checkpoint."""
 
 
 def save_checkpoint(path: Path, recipe: Recipe, state: dict) -> None:
@@ -50,6 +52,12 @@ def load_checkpoint(path: Path) -> tuple[Recipe, dict]:
     if not isinstance(state.get("average"), dict) or not isinstance(state.get("mixture"), Tensor | None):
         raise ValueError(f"{path}: a checkpoint without averaged weights, or whose mixture is not a tensor")
     return recipe_from_dict(state["recipe"]), state
+
+
+def averaged_weights(state: dict) -> dict[str, Tensor]:
+    """The averaged weights in a checkpoint's ``state``, by their names in ``CompressionModel``."""
+    average = state["average"].items()
+    return {name.removeprefix(AVERAGE_PREFIX): value for name, value in average if name.startswith(AVERAGE_PREFIX)}
 
 
 @contextlib.contextmanager

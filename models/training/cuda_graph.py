@@ -23,7 +23,8 @@ RECOMPILE_LIMIT = 64
 def compile_parts(model: nn.Module) -> None:
     """Compile residual blocks, context steps and likelihoods, whose small operations are fused.
 
-    Compiling takes 40 s on an accelerator and saves a third of each step.
+    Compiling takes 40 to 110 s on an accelerator, once for each size of crops, and saves a quarter to a third of each
+    step.
     """
     torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
     torch._dynamo.config.suppress_errors = True  # on a machine without a C compiler they run uncompiled

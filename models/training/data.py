@@ -16,9 +16,9 @@ from codec.pictures.files import open_picture
 MIN_SIDE = 64
 """Smallest side of a training picture in pixels: the networks take multiples of 64."""
 MAX_DOWNSCALE = 2.0
-"""Largest factor (no unit) that a crop is scaled down by."""
+"""Crops are scaled down by at most this factor (no unit)."""
 MIN_DOWNSCALE = 1.1
-"""Pictures that could only be scaled down by less than this factor are not."""
+"""A picture is scaled down only if its size allows at least this factor (no unit)."""
 
 
 def load_picture(path: Path) -> Tensor | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 DEVICES = ("auto", "cpu", "cuda")
@@ -16,13 +19,29 @@ def check_device(device: str) -> None:
         raise ValueError("device cuda: torch finds no accelerator on this machine")
 
 
+def accelerator_of(device: str) -> str:
+    """The accelerator for Fabric, "cuda" or "cpu", for one of ``DEVICES``. Others, such as MPS, are not tested."""
+    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def fast_precision(device: str) -> str:
     """The precision for Fabric: bfloat16 on an accelerator and on CPUs with instructions for it, else float32.
 
     A CPU without such instructions takes six times as long in bfloat16.
     """
-    if device == "cuda" or (device == "auto" and torch.cuda.is_available()):
+    if accelerator_of(device) == "cuda":
         return "bf16-mixed"
     capabilities = getattr(torch.cpu, "get_capabilities", dict)()
     has_bfloat16 = capabilities.get("avx512_bf16") or capabilities.get("bf16")
     return "bf16-mixed" if has_bfloat16 else "32-true"
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, convolutions on an accelerator keep all bits of float32: sums of integers must be exact."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

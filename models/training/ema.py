@@ -1,4 +1,4 @@
-"""The exponential moving average (EMA) of the weights in training, which is what export takes."""
+"""The exponential moving average (EMA) of the weights in training. Export takes the averaged weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 AverageRule = Callable[[list[Tensor], list[Tensor], Tensor], None]
+"""Updates averages in place. Arguments: the averages, the weights, and the number of earlier updates, a scalar."""
 
 
 def growing_memory(decay: float) -> AverageRule:

@@ -18,12 +18,12 @@ from codec.encoding.hide_signs import CURVATURE as HIDING_CURVATURE
 from codec.encoding.hide_signs import RATE_WEIGHTS
 from codec.encoding.rdoq import (
     AIM_CURVATURE,
-    CELL_MARGIN,
+    BIN_MARGIN,
     CHANGED_SHARE,
     CURVATURE,
     GRADIENT_SHARE,
     RATE_WEIGHT,
-    SINGLE_STEP_SCALE,
+    SINGLE_ITERATION_SCALE,
 )
 from codec.entropy.constants import SCALE_LEVELS, STEPS
 from codec.entropy.hidden_signs import MIN_NONZERO_FREQUENCY
@@ -34,15 +34,14 @@ from codec_models.networks.entropy import ScaleLikelihood, scatter_step
 from codec_models.quantization.scalar import Quantized, ScalarQuantizer
 
 MAX_MAGNITUDE = 255
-"""Larger symbols are taken to cost as much as this."""
+"""The largest magnitude with a code length of its own. Larger symbols are assumed to cost the same."""
 HIDING_TEMPERATURES = (1.1, 0.048, 1.4, 2.15)
-"""In bits. Hiding changes a symbol that costs c with a probability of about 1 / (1 + exp(c / t)), as measured. t is the
-first at scale index 0 and rises by the second with each index, within the last two."""
+"""(t0, rise, least, most) in bits. A change that costs c bits is made with probability 1 / (1 + exp(c / t)), as
+measured; t = t0 + rise * scale index, clipped to [least, most]."""
 SIGNED_SHARE = 0.77
-"""Of the symbols whose signs are hidden, the share that has one: the others are zero. Measured: 0.72 at low rates to
-0.81 at high ones."""
+"""Share of the symbols with hidden signs that are not zero. Measured: 0.72 at low rates, 0.81 at high ones."""
 ROUNDING = ScalarQuantizer("ste")
-"""The quantisation of encoders, in training as well."""
+"""Encoders round, also when they are simulated in training."""
 
 
 class EncoderSimulation(NamedTuple):
@@ -65,14 +64,15 @@ class EncoderSimulation(NamedTuple):
         is_refined = torch.rand_like(lambda_) < share
         options = {"device": lambda_.device, "dtype": torch.float32}
         magnitudes = torch.arange(MAX_MAGNITUDE + 1, **options).repeat(SCALE_LEVELS, 1)
-        levels = torch.arange(SCALE_LEVELS, **options)
-        scale_index = levels.unsqueeze(1).expand_as(magnitudes).contiguous()
+        indices = torch.arange(SCALE_LEVELS, **options)
+        scale_index = indices.unsqueeze(1).expand_as(magnitudes).contiguous()
         with torch.no_grad():
             bits = -torch.log2(likelihood.forward(magnitudes, scale_index))  # too little work to compile for
         nonzero = 1 - torch.exp2(-bits[:, 0])
+        # As codec.entropy.hidden_signs.HiddenSigns.capacities, which computes them in integers.
         capacities = torch.where(nonzero < MIN_NONZERO_FREQUENCY / TOTAL, 0, 7 * nonzero / (10 + 12 * nonzero))
-        start, rise, low, high = HIDING_TEMPERATURES
-        temperatures = (start + rise * levels).clamp(low, high)
+        start, rise, least, most = HIDING_TEMPERATURES
+        temperatures = (start + rise * indices).clamp(least, most)
         weight = lambda_.reshape(-1, 1, 1, 1) / 3
         return cls(is_refined.float().reshape(-1, 1, 1, 1), weight, bits, capacities, temperatures)
 
@@ -91,19 +91,19 @@ class EncoderSimulation(NamedTuple):
         """What RDOQ adds to ``y`` (B, M, h, w): ``rdoq_step`` and ``pull_to_gradient`` of ``codec.encoding.rdoq``.
 
         Args:
-            decoded, symbols, scale_index: what coding ``y`` gives, each of its shape.
-            gradient: of ``error`` by ``decoded``, in bits per quantisation step.
+            decoded, symbols, scale_index: the result of coding ``y``, each of its shape.
+            gradient: of ``error`` with respect to ``decoded``, in bits per quantisation step.
             error: (B, 1, h, w): see ``cell_error``.
         """
         ratio = (gradient.square().sum(1, keepdim=True) / (2 * CURVATURE * error.clamp(min=1))).clamp(min=1)
-        curvature = CURVATURE / (2 * SINGLE_STEP_SCALE) * ratio
+        curvature = CURVATURE / (2 * SINGLE_ITERATION_SCALE) * ratio
         current, up, down = (RATE_WEIGHT * self.bits_of(symbols + change, scale_index) for change in (0, 1, -1))
         up, down = curvature + gradient + up - current, curvature - gradient + down - current
         is_changed = (torch.minimum(up, down) < 0) & (torch.rand_like(up) < CHANGED_SHARE)
-        target = decoded + is_changed * _cheaper(up, down)
+        target = decoded + is_changed * _cheaper_direction(up, down)
         least_error = decoded - (gradient / AIM_CURVATURE).clamp(-1, 1)
         pulled = y + GRADIENT_SHARE * (least_error - y)
-        return self.is_refined * (torch.clamp(pulled, target - CELL_MARGIN, target + CELL_MARGIN) - y)
+        return self.is_refined * (torch.clamp(pulled, target - BIN_MARGIN, target + BIN_MARGIN) - y)
 
     def hide_signs(self, quantize: Quantize, *, training: bool) -> Quantize:
         """``quantize``, followed by the changes of symbols that hiding signs makes.
@@ -128,18 +128,18 @@ class EncoderSimulation(NamedTuple):
         weight = torch.where(symbols == 0, zero, torch.where(symbols.abs() == 1, one, larger))
         current, up, down = (weight * self.bits_of(symbols + change, scale_index) for change in (0, 1, -1))
         up, down = (HIDING_CURVATURE / 2 + cost for cost in (gradient + up - current, down - gradient - current))
-        level = scale_index.long()
+        index = scale_index.long()
         cost = torch.minimum(up, down).clamp(min=0)
-        is_changed = torch.rand_like(cost) < torch.sigmoid(-cost / self.temperatures.take(level))
-        is_carrier = self.capacities.take(level) > 0
-        return self.is_refined * (is_changed & is_carrier) * _cheaper(up, down)
+        is_changed = torch.rand_like(cost) < torch.sigmoid(-cost / self.temperatures.take(index))
+        is_carrier = self.capacities.take(index) > 0
+        return self.is_refined * (is_changed & is_carrier) * _cheaper_direction(up, down)
 
     def saved_bits(self, scale_index: Tensor) -> Tensor:
         """Bits of the signs that are not sent, for symbols of these scale indices, and their gradient."""
-        level = scale_index.detach().round().long()
+        index = scale_index.detach().round().long()
         saved = SIGNED_SHARE * self.capacities
         slope = functional.pad((saved[2:] - saved[:-2]) / 2, (1, 1))
-        return self.is_refined * (saved.take(level) + slope.take(level) * (scale_index - level))
+        return self.is_refined * (saved.take(index) + slope.take(index) * (scale_index - index))
 
 
 def simulate_encoder(
@@ -176,11 +176,11 @@ def _refinement(
         return simulation.rdoq_change(y, y_hat, symbols, scale_index, gradient, error)
 
 
-def _cheaper(up: Tensor, down: Tensor) -> Tensor:
+def _cheaper_direction(up: Tensor, down: Tensor) -> Tensor:
     """1 where ``up`` costs less than ``down``, else -1."""
     return torch.where(up < down, 1.0, -1.0)
 
 
 def to_positions(coded: Tensor, y: Tensor) -> Tensor:
     """Values (B, STEPS * M, h/2, w/2) of all context steps, put at the positions of their latents: (B, M, h, w)."""
-    return sum(scatter_step(part, y, step) for step, part in enumerate(coded.chunk(STEPS, dim=1)))
+    return sum(scatter_step(values, y, step) for step, values in enumerate(coded.chunk(STEPS, dim=1)))

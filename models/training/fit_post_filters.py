@@ -1,4 +1,4 @@
-"""The filters of which pictures' post-filters are sums, fitted when the training ends."""
+"""Principal filters: each picture's post-filter is a weighted sum of them. They are fitted when the training ends."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codec.container.nicm import FILTER_UNIT
+from codec.container.nicm import FILTER_UNIT, MAX_FILTERS
 from codec.encoding.post_filter import FilterStatistics, filter_statistics
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.training.coded_crops import DrawSimulation, coded_crops
 
-COUNT = 96
+COUNT = MAX_FILTERS
 """Number of filters. Half as many save a tenth less at high qualities, and as much at low ones."""
 MAX_CROPS, MIN_CROPS, CROP_SIDE = 768, 104, 256
-"""The filters are fitted to as many crops as the training took, within these limits; side in pixels. After a short
-training, as in tests, more would take most of the time."""
+"""Limits of the number of crops, and their side in pixels. Between the limits, there are as many crops as in the
+training: after a short training, as in tests, more would take most of the time. ``COUNT`` filters need at least as many
+crops, after ``OUTLIERS`` of them and crops without an error are left out."""
 PRIOR = 0.1
-"""Weight of the mean statistics of all crops beside those of one crop, whose own filter would fit noise otherwise."""
+"""Weight of the mean statistics of all crops, added to those of one crop. Without it, a crop's filter fits noise."""
 OUTLIERS = 0.02
-"""Share of the crops, with the strongest filters, that is left out: drawings, for example."""
+"""Share of the crops that is left out: those with the strongest filters, for example drawings."""
 REGULARISATION = 1e-6
 """Added to the diagonal of the mean Gram matrix, as a share of the mean of that diagonal."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from codec.networks.model import load_model
 from codec_models.networks.compression_model import CompressionModel
-from codec_models.training.checkpoint import load_checkpoint, restoring
+from codec_models.training.checkpoint import averaged_weights, load_checkpoint, restoring
 from codec_models.training.klt_init import init_from_principal_components
 from codec_models.training.model_file_weights import architecture_of, load_model_weights, take_weights
 from codec_models.training.prune import pruned
@@ -19,11 +19,12 @@ from codec_models.training.recipe import Recipe
 def load_earlier_weights(model: CompressionModel, path: Path, recipe: Recipe, pictures: list[Tensor]) -> dict:
     """Give ``model`` the weights of an earlier training. Returns facts about that training for the checkpoint.
 
-    ``path`` is a checkpoint or a model file (.nicm). ``model`` may have more or fewer blocks, and fewer hidden channels
-    in the blocks of its synthesis (see ``prune``).
+    ``path`` is a checkpoint, whose averaged weights are taken, or a model file (.nicm). ``model`` may have more or
+    fewer blocks, and fewer hidden channels in the blocks of its synthesis (see ``prune``).
 
     Raises:
-        ValueError: when the file is not a checkpoint, or its architecture differs in anything else.
+        ValueError: when the file is not a checkpoint, is a vector-quantised model file, or its architecture differs in
+            anything else.
         ModelError: when the file is not a model file.
     """
     init_from_principal_components(model, recipe, pictures)  # for blocks that the earlier model does not have
@@ -45,7 +46,7 @@ def _from_checkpoint(path: Path, _recipe: Recipe, _pictures: list[Tensor]) -> tu
     recipe, saved = load_checkpoint(path)
     model = CompressionModel(recipe.architecture, recipe.quantization)
     with restoring():
-        model.load_state_dict(saved["model"])
+        model.load_state_dict(averaged_weights(saved))
     model.likelihood.mixture = saved.get("mixture")
     return model, {
         "steps": saved["step"],

@@ -21,17 +21,18 @@ from codec_models.training.data import random_batch
 from codec_models.training.recipe import Recipe
 
 PATCHES = 256
-"""Crops whose second moments are measured."""
+"""Number of crops over which second moments are measured."""
 SQUARED_STEP_TIMES_LAMBDA = 26.0
-"""The quantisation step in 8-bit units is sqrt(26 / lambda). Measured, for an orthonormal transform."""
+"""The quantisation step is sqrt(26 / lambda), in levels of 8-bit pixels. Measured for an orthonormal transform."""
 DEVIATION_FLOOR = 0.02
-"""Features, of pixels in [0, 1], with a deviation below this (five levels of 255) are not scaled to unit variance."""
+"""In units of pixels in [0, 1]: about five levels of 255. Features with a lower standard deviation are not scaled to
+unit variance."""
 SMALL_WEIGHT = 0.1
 """Factor on the random weights of channels without a principal component."""
 MIN_VARIANCE = 1e-12
-"""Lower bound of eigenvalues, which rounding can make negative."""
+"""Lower bound of eigenvalues. Rounding errors can make them negative."""
 MIN_DEVIATION = 1e-3
-"""Deviation of latents without a principal component, of pixels in [0, 1]."""
+"""Standard deviation assumed for latents without a principal component, in units of pixels in [0, 1]."""
 
 
 def principal_components(x: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from rich import progress
@@ -13,7 +15,7 @@ from torch import Tensor
 from codec_models.training.trainer import Trainer
 
 LOG_EVERY = 50
-"""Steps between two rows."""
+"""Steps between two rows. A row is the mean over these steps."""
 COLUMNS = ("step", "seconds", "bpp", "psnr", "loss")
 """Columns of the CSV file: optimiser steps, seconds of computing, bits per pixel, PSNR in dB, loss."""
 
@@ -40,28 +42,39 @@ class Log:
         self.rows = csv.writer(self.file)
         if is_new:
             self.rows.writerow(COLUMNS)
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
-        """Begin a new mean, which leaves out the time of what was done between steps."""
-        self.totals, self.count, self.began = 0, 0, time.monotonic()
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around work between steps, whose time does not count for the steps per second."""
+        paused_at = time.monotonic()
+        yield
+        self.began += time.monotonic() - paused_at
 
     def add(self, figures: Tensor) -> None:
         """Add a result of ``Trainer.step``. Waits for the device only once in ``LOG_EVERY`` steps."""
         self.bar.update(self.task, completed=self.trainer.fraction_done)
         self.totals = self.totals + figures
         self.count += 1
-        if self.count < LOG_EVERY:
-            return
+        if self.count == LOG_EVERY:
+            self._write_row()
+
+    def close(self, description: str) -> None:
+        """Write the row of the last steps and close the file. The bar stays, with a last ``description``."""
+        if self.count:
+            self._write_row()
+        self.file.close()
+        self.bar.update(self.task, description=description)
+
+    def _restart(self) -> None:
+        """Begin a new mean."""
+        self.totals, self.count, self.began = 0, 0, time.monotonic()
+
+    def _write_row(self) -> None:
         bpp, psnr, loss = (self.totals / self.count).tolist()
         speed = self.count / (time.monotonic() - self.began)
         step, seconds = self.trainer.progress.step, self.trainer.progress.seconds
         self.bar.update(self.task, description=f"step {step}  {speed:.1f} steps/s  {bpp:.3f} bpp  {psnr:.2f} dB")
         self.rows.writerow([step, f"{seconds:.1f}", f"{bpp:.4f}", f"{psnr:.3f}", f"{loss:.4f}"])
         self.file.flush()
-        self.restart()
-
-    def close(self, description: str) -> None:
-        """Close the file; the bar stays, with a last description."""
-        self.file.close()
-        self.bar.update(self.task, description=description)
+        self._restart()

@@ -29,12 +29,13 @@ from codec_models.training.fit_mixture import mixture_of_tables
 from codec_models.training.recipe import architecture_from_dict
 
 HALF_SUFFIX = "/half"
-"""Suffix of the names of weights that a graph holds in half precision."""
+"""Suffix of the names of weights that a graph holds as float16."""
 PRIOR_ITERATIONS = 200
 """Iterations of L-BFGS that fit the prior of the hyper-latents, which then costs under 0.001 bits a value more than the
 tables."""
 _BRANCH_ENDS = {"depthwise": "project", "gate": "contract", "expand": "contract"}
-"""For each branch of ``Block``, the layer before the last one, and the last one. The oldest files have ``expand``."""
+"""For each branch of ``Block``, the layer before the last one, and the last one. The oldest files
+(tests/golden/tiny.nicm and filtered.nicm) have ``expand``, which was ``value`` and ``gate`` in one convolution."""
 
 
 def architecture_of(file: Model) -> Architecture:
@@ -96,8 +97,8 @@ def _weights(model: CompressionModel, file: Model) -> dict[str, Tensor]:
     """The state of ``model`` that ``file`` holds, in the scale of training."""
     weights = {name: value for graph in GRAPHS for name, value in _parameters(graph, file.graph(graph))}
     for name in [name for name in weights if ".expand." in name and not name.startswith("context_steps.")]:
-        halves = weights.pop(name).chunk(2)  # the oldest files hold ``value`` and ``gate`` as one convolution
-        weights |= {name.replace("expand", part): half for part, half in zip(("value", "gate"), halves, strict=True)}
+        layers = zip(("value", "gate"), weights.pop(name).chunk(2), strict=True)
+        weights |= {name.replace("expand", layer): value for layer, value in layers}
     for name, module in model.named_modules():
         if isinstance(module, IntegerConv2d) and f"{name}.weight" in weights:
             weights[f"{name}.weight"] *= 2.0 ** (module.in_shift - module.out_shift)
@@ -170,7 +171,7 @@ def _fit_prior(prior: EntropyBottleneck, tables: list[Table]) -> None:
 
 
 def weights_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
-    """The weights of a graph by the names under which its nodes use them; float32 where the graph stores halves."""
+    """The weights of a graph by the names under which its nodes use them; float32 where the graph stores float16."""
     values = {weights.name: numpy_helper.to_array(weights) for weights in graph.initializer}
     for name in [name for name in values if name.endswith(HALF_SUFFIX)]:
         values[name.removesuffix(HALF_SUFFIX)] = values.pop(name).astype(np.float32)
@@ -180,8 +181,8 @@ def weights_of(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 def neighbours_of(shifted: Tensor, step: int) -> Tensor:
     """The kernels (M, 1, 3, 3) of ``neighbours`` from those of an exported graph (M, 1, 5, 5).
 
-    The graph computes at one position of each 2x2 cell, so its kernels are shifted by the position that context step
-    ``step`` decodes.
+    In graphs of earlier exporters a convolution of stride 2 picks one position of each 2x2 square. Its kernels are
+    shifted by that position, which context step ``step`` decodes.
     """
     groups = zip(shifted.chunk(STEPS), step_phases(step), strict=True)
     return torch.cat([group[:, :, 1 + row : 4 + row, 1 + column : 4 + column] for group, (row, column) in groups])

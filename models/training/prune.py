@@ -22,11 +22,12 @@ from codec_models.training.coded_crops import coded_crops
 from codec_models.training.recipe import Recipe
 
 CROPS = 120
-"""Crops to which the smaller synthesis is fitted."""
+"""Number of crops that the smaller synthesis is fitted to."""
 RIDGE = 1e-4
-"""Added to the mean square of each channel, as a share of the mean over channels: some are nearly sums of others."""
+"""Added to each channel's entry of the Gram matrix's diagonal, as a share of the mean entry. Some channels are nearly
+sums of others, so the matrix is nearly singular without it."""
 MIN_RIDGE = 1e-12
-"""Lower bound of that, for channels without a signal."""
+"""Lower bound of what is added, for a Gram matrix of channels that are all zero."""
 
 
 class Features(NamedTuple):
@@ -38,23 +39,23 @@ class Features(NamedTuple):
     weight: float  # of squared errors
 
 
-def pruned(model: CompressionModel, to: Architecture, recipe: Recipe, pictures: list[Tensor]) -> CompressionModel:
-    """``model`` with at most the blocks and hidden synthesis channels that ``to`` has. The first blocks are kept.
+def pruned(model: CompressionModel, target: Architecture, recipe: Recipe, pictures: list[Tensor]) -> CompressionModel:
+    """``model`` with at most the blocks and hidden synthesis channels that ``target`` has. The first blocks are kept.
 
-    Returns ``model`` itself if it has no more than that, or if its architecture differs from ``to`` in anything else.
-    ``recipe`` and ``pictures`` (uint8 (3, H, W)) say what crops the synthesis is fitted to.
+    Returns ``model`` itself if it has no more than that, or if its architecture differs from ``target`` in anything
+    else. ``recipe`` and ``pictures`` (uint8 (3, H, W)) say what crops the synthesis is fitted to.
     """
-    of = model.architecture
-    sizes = {name: min(getattr(of, name), getattr(to, name)) for name in (*BLOCK_COUNTS, *HIDDEN_WIDTHS)}
-    architecture = dataclasses.replace(of, **sizes)
-    if architecture == of or architecture != dataclasses.replace(to, **sizes):
+    source = model.architecture
+    sizes = {name: min(getattr(source, name), getattr(target, name)) for name in (*BLOCK_COUNTS, *HIDDEN_WIDTHS)}
+    architecture = dataclasses.replace(source, **sizes)
+    if architecture == source or architecture != dataclasses.replace(target, **sizes):
         return model
     smaller = CompressionModel(architecture, recipe.quantization)
     shapes = {name: value.shape for name, value in smaller.state_dict().items()}
     weights = {name: value for name, value in model.state_dict().items() if shapes.get(name) == value.shape}
     smaller.load_state_dict(weights, strict=False)
     smaller.likelihood.mixture = model.likelihood.mixture
-    if any(size != getattr(of, name) for name, size in sizes.items() if name.startswith("synthesis")):
+    if any(size != getattr(source, name) for name, size in sizes.items() if name.startswith("synthesis")):
         _fit_synthesis(model, smaller, recipe, pictures)
     return smaller
 
@@ -66,7 +67,8 @@ def _fit_synthesis(model: CompressionModel, smaller: CompressionModel, recipe: R
     for crop in coded_crops(model, pictures, CROPS, recipe.crop, recipe.seed, downscale=recipe.downscale):
         y_hat = crop.compressed.latents.y_hat
         head = model.g_s.head(y_hat * model.inverse_gain(crop.unit_quality))
-        weight = (recipe.lambda_at(float(crop.unit_quality)) / recipe.lambda_at(0.5)) ** 0.5  # as in the training loss
+        unit_quality = float(crop.unit_quality)
+        weight = recipe.lambda_at(unit_quality) * recipe.loss_weight(unit_quality)  # as in the training loss
         features.append(Features(head, head, crop.unit_quality, weight))
     features = _fit_blocks(model.g_s.blocks16, smaller.g_s.blocks16, features)
     features = [f._replace(larger=_upsampled(model, f.larger), smaller=_upsampled(model, f.smaller)) for f in features]
@@ -87,12 +89,12 @@ def _fit_blocks(larger: nn.ModuleList, smaller: nn.ModuleList, features: list[Fe
 
 
 class _Branch(NamedTuple):
-    """The layers of a branch of ``Block``, and what computes the input of the last one."""
+    """The layers of a branch of ``Block``."""
 
     first: tuple[str, ...]  # layers whose output channels are removed
     last: str  # the layer whose input channels are removed
 
-    def hidden(self, block: Block, x: Tensor, unit_quality: Tensor) -> Tensor:
+    def inner_features(self, block: Block, x: Tensor, unit_quality: Tensor) -> Tensor:
         """The input (1, hidden, H, W) of the last layer, from features (1, C, H, W)."""
         return block.gated(x, unit_quality) if "gate" in self.first else block.mixed(x)
 
@@ -104,13 +106,13 @@ BRANCHES = (_Branch(("mix", "depthwise"), "project"), _Branch(("value", "gate"),
 def _fit_branch(branch: _Branch, block: Block, new_block: Block | None, features: list[Features]) -> list[Features]:
     """Fit one branch of ``new_block`` to that of ``block``, if there is one. Returns the features after the branch."""
     last = getattr(block, branch.last)
-    outputs = [f.larger + branch_output(last, branch.hidden(block, f.larger, f.unit_quality)) for f in features]
+    outputs = [f.larger + branch_output(last, branch.inner_features(block, f.larger, f.unit_quality)) for f in features]
     features = [f._replace(larger=output) for f, output in zip(features, outputs, strict=True)]
     if new_block is None:
         return features
-    hidden = [branch.hidden(block, f.smaller, f.unit_quality) for f in features]
+    inner_features = [branch.inner_features(block, f.smaller, f.unit_quality) for f in features]
     new_last = getattr(new_block, branch.last)
-    channels, weight, bias = _select_channels(hidden, features, new_last.in_channels)
+    channels, weight, bias = _select_channels(inner_features, features, new_last.in_channels)
     new_last.weight.copy_(weight[:, :, None, None] / BRANCH_SCALE)
     new_last.bias.copy_(bias / BRANCH_SCALE)
     for name in branch.first:
@@ -119,27 +121,30 @@ def _fit_branch(branch: _Branch, block: Block, new_block: Block | None, features
         new_layer.bias.copy_(layer.bias[channels])
     if "gate" in branch.first:
         new_block.scale.log_scale.copy_(block.scale.log_scale[:, channels])
-    outputs = [branch_output(new_last, x[:, channels]) for x in hidden]
+    outputs = [branch_output(new_last, x[:, channels]) for x in inner_features]
     return [f._replace(smaller=f.smaller + output) for f, output in zip(features, outputs, strict=True)]
 
 
-def _select_channels(hidden: list[Tensor], features: list[Features], count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The ``count`` channels of ``hidden``, (1, H_in, H, W) each, that best give what the smaller features lack.
+def _select_channels(
+    inner_features: list[Tensor], features: list[Features], count: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The ``count`` channels of ``inner_features`` that best predict the error of the smaller features.
 
-    Returns (channels, weight, bias): indices (count,) in rising order, and the linear layer (C, count) and (C,) that
-    maps these channels to the difference between the larger and the smaller features.
+    ``inner_features`` are (1, H_in, H, W) each. Returns (channels, weight, bias): indices (count,) in rising order, and
+    the linear layer (C, count) and (C,) that maps these channels to the difference between the larger and the smaller
+    features.
     """
-    squares = products = 0.0
-    for x, crop in zip(hidden, features, strict=True):
+    gram = cross = 0.0
+    for x, crop in zip(inner_features, features, strict=True):
         ones = torch.ones_like(x[:, :1])  # for the bias
         inputs = torch.cat([x, ones], 1)[0].flatten(1).double()  # (H_in + 1, N)
         target = (crop.larger - crop.smaller)[0].flatten(1).double()  # (C, N)
-        squares += crop.weight * (inputs @ inputs.T)
-        products += crop.weight * (inputs @ target.T)
-    squares.diagonal()[:-1] += (RIDGE * squares.diagonal()[:-1].mean()).clamp(min=MIN_RIDGE)
-    inverse = torch.linalg.inv(squares)
-    weight = inverse @ products
-    channels = torch.arange(len(squares))  # the last one is the bias
+        gram += crop.weight * (inputs @ inputs.T)
+        cross += crop.weight * (inputs @ target.T)
+    gram.diagonal()[:-1] += (RIDGE * gram.diagonal()[:-1].mean()).clamp(min=MIN_RIDGE)
+    inverse = torch.linalg.inv(gram)
+    weight = inverse @ cross
+    channels = torch.arange(len(gram))  # the last one is the bias
     while len(channels) > count + 1:
         removed = int((weight.square().sum(1) / inverse.diagonal())[:-1].argmin())
         others = torch.arange(len(channels)) != removed

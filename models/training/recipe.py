@@ -20,6 +20,7 @@ RECIPES = Path(__file__).parent / "recipes"
 MAX_BATCH_PIXELS = 1 << 26
 """Pixels in a batch, at most, so that a typing error does not ask for more memory than any machine has."""
 
+# The ranges of settings. Each rejects typing errors, and allows more than any sensible training needs.
 BatchSize = Annotated[int, Field(ge=1, le=1 << 16)]
 CropSide = Annotated[int, Field(ge=64, le=8192, multiple_of=64)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -123,6 +124,10 @@ class Recipe:
         """lambda at a quality in [0, 1], a number or a tensor."""
         return lambda_at(self.lambda_min, self.lambda_max, unit_quality)
 
+    def loss_weight(self, unit_quality):
+        """The weight of a crop's loss at a quality in [0, 1], a number or a tensor: 1 at the middle quality."""
+        return (self.lambda_at(unit_quality) / self.lambda_at(0.5)) ** -0.5
+
 
 def recipe_from_dict(values: dict) -> Recipe:
     """A checked recipe from plain values. Raises ValueError, with one line, when they are not a valid recipe."""
@@ -135,7 +140,12 @@ def recipe_from_dict(values: dict) -> Recipe:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe file. Raises ValueError when it is not TOML, or not a valid recipe."""
+    """Read a recipe file.
+
+    Raises:
+        ValueError: when it is not TOML, or not a valid recipe.
+        OSError: when it cannot be read.
+    """
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -17,9 +17,10 @@ def learning_rate_at(recipe: Recipe, fraction: float, group: str = "entropy") ->
 
     - "entropy" learns from the beginning, at ``learning_rate``.
     - "transform" begins at ``transforms_from``, when the entropy networks have learned the statistics of the initial
-      transforms, and learns at ``transform_rate`` times that.
-    - "rotation", the linear layers of the transforms, begins with them and learns at ``rotation_rate`` times that. An
-      error of 1 % in the direction of mean brightness is many quantisation steps in other directions.
+      transforms, and learns at ``transform_rate`` times ``learning_rate``.
+    - "rotation", the linear layers of the transforms, begins with them and learns at ``rotation_rate`` times
+      ``learning_rate``. An error of 1 % in the direction of mean brightness is many quantisation steps in other
+      directions.
     """
     begin = 0.0 if group == "entropy" else recipe.transforms_from
     factor = {"entropy": 1.0, "transform": recipe.transform_rate, "rotation": recipe.rotation_rate}[group]

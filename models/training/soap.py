@@ -19,16 +19,18 @@ from torch import Tensor
 MEASURE_EVERY = 2
 """Steps between two measurements of the curvature."""
 MEASURE_ALWAYS_BEFORE = 10
-"""Up to this step the curvature is measured at each step."""
+"""Before this step, the curvature is measured at each step."""
 BASIS_EVERY = 20
 """Steps between two updates of the bases."""
 ACCELERATED_BASIS_EVERY, ACCELERATED_FROM = 100, 101
-"""The same on an accelerator, from the second number of steps on: a QR decomposition takes as long there as hundreds of
-matrix products."""
+"""Steps between two updates of the bases on an accelerator, and the first step for which this holds. A QR decomposition
+takes as long there as hundreds of matrix products."""
 SHORTEST_SIDE, LONGEST_SIDE = 17, 400
-"""Matrices with a shorter side (biases, depthwise kernels), and sides that are longer, have no basis: plain Adam."""
+"""In rows or columns. A matrix with a side below ``SHORTEST_SIDE`` (biases, depthwise kernels) is updated by plain
+Adam. A side above ``LONGEST_SIDE`` gets no basis, because its QR decomposition takes too long."""
 
 _SIDES = (("rows", 0), ("columns", 1))
+"""For each side of a matrix, its name in the state and its dimension."""
 
 
 class Soap(torch.optim.Optimizer):

@@ -25,9 +25,9 @@ SAVE_EVERY_SECONDS = 120
 VALIDATE_EVERY = 2000
 """Steps between two validations."""
 EARLY_VALIDATION_PICTURES = 8
-"""Pictures in each validation but the last, which has all."""
+"""Pictures of each validation. The last validation uses all held-out pictures."""
 HELD_OUT_EVERY = 50
-"""Without a validation folder, every picture of this number is held out."""
+"""Without a validation folder, one picture in this many is held out for validation."""
 
 
 def train(
@@ -47,13 +47,14 @@ def train(
         recipe: of the training; a training that is resumed keeps its own.
         valid: a folder of pictures to validate on. Without it, every fiftieth picture of ``data`` is held out.
         resume: continue the training whose checkpoint is in ``out``.
-        start_from: a checkpoint or model file, whose weights replace the principal components.
+        start_from: a checkpoint or model file. Training starts from its weights instead of principal components.
         device: one of ``device.DEVICES``.
         console: for messages and the progress bar; by default, standard error.
 
     Raises:
         ValueError: for a folder without pictures, a checkpoint that exists already, is missing or damaged, a model of
             another architecture, or a device that the machine does not have.
+        ModelError: when ``start_from`` is not a model file.
         MemoryError: when there is not enough memory.
     """
     check_device(device)
@@ -74,9 +75,11 @@ def train(
         while trainer.fraction_done < 1.0:
             log.add(trainer.step())
             if trainer.progress.step % VALIDATE_EVERY == 0:
-                print_validation(trainer, held_out[:EARLY_VALIDATION_PICTURES], console)
+                with log.paused():
+                    print_validation(trainer, held_out[:EARLY_VALIDATION_PICTURES], console)
             if time.monotonic() - saved_at > SAVE_EVERY_SECONDS:
-                trainer.save(checkpoint)
+                with log.paused():
+                    trainer.save(checkpoint)
                 saved_at = time.monotonic()
         log.close("fitting mixtures and post-filters")
         trainer.fit()

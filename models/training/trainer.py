@@ -11,12 +11,12 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from codec_models.networks.compression_model import Compressed, CompressionModel, rate_distortion
+from codec_models.networks.compression_model import Compressed, CompressionModel, psnr, rate_distortion
 from codec_models.networks.integer import set_exact
 from codec_models.training.checkpoint import restoring, save_checkpoint
 from codec_models.training.cuda_graph import CapturedGradients, compile_parts
 from codec_models.training.data import random_batch
-from codec_models.training.device import fast_precision
+from codec_models.training.device import accelerator_of, fast_precision, full_float32
 from codec_models.training.ema import make_average
 from codec_models.training.encoder_simulation import EncoderSimulation, simulate_encoder
 from codec_models.training.fit_mixture import count_symbols, mixture_weights
@@ -26,9 +26,6 @@ from codec_models.training.klt_init import init_from_principal_components
 from codec_models.training.optimizer import make_optimizer
 from codec_models.training.recipe import Recipe
 from codec_models.training.schedule import set_learning_rates
-
-MIN_MSE = 1e-10
-"""Lower bound of mean squared errors (pixels in [0, 1]) whose PSNR is logged: 100 dB."""
 
 
 @dataclass
@@ -52,10 +49,12 @@ class Trainer:
         pictures: uint8 (3, H, W) each.
         device: one of ``device.DEVICES``.
         saved: the state in a checkpoint of this training, to resume it.
-        start_from: a checkpoint or model file of another training, whose weights replace the principal components.
+        start_from: a checkpoint or model file of another training. Its weights are used instead of principal
+            components.
 
     Raises:
         ValueError: when ``saved`` does not fit the recipe, or ``start_from`` cannot be used.
+        ModelError: when ``start_from`` is not a model file.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Trainer:
     ) -> None:
         warnings.filterwarnings("ignore", category=UserWarning, module="lightning")
         self.recipe = recipe
-        self.fabric = Fabric(accelerator=device, devices=1, precision=fast_precision(device))
+        self.fabric = Fabric(accelerator=accelerator_of(device), devices=1, precision=fast_precision(device))
         self.fabric.seed_everything(recipe.seed, verbose=False)
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = True  # 11 bits are enough for gradients
@@ -97,8 +96,12 @@ class Trainer:
             self._restore(saved, optimizer)
         self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
         self.captured: tuple[tuple, CapturedGradients] | None = None
-        if self.fabric.device.type == "cuda":
+        if self._is_on_cuda:
             compile_parts(self.model)
+
+    @property
+    def _is_on_cuda(self) -> bool:
+        return self.fabric.device.type == "cuda"
 
     @property
     def fraction_done(self) -> float:
@@ -147,8 +150,7 @@ class Trainer:
         for parameter in self.model.parameters():
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(is_broken, 0)
-        psnr = -10 * torch.log10(mse.detach().clamp(min=MIN_MSE))
-        return torch.stack([bpp.detach().mean(), psnr.mean(), loss.detach()]).float()
+        return torch.stack([bpp.detach().mean(), psnr(mse.detach()).mean(), loss.detach()]).float()
 
     def forward(self, x: Tensor, unit_quality: Tensor) -> Compressed:
         """The model's result for a batch, with the simulated encoder if the recipe says so."""
@@ -166,9 +168,8 @@ class Trainer:
 
     def loss(self, bpp: Tensor, mse: Tensor, unit_quality: Tensor) -> Tensor:
         """The mean of R + lambda * D, weighted by lambda ** -0.5, for (B,) each of bpp, MSE and qualities."""
-        lambda_ = self.recipe.lambda_at(unit_quality)
-        balance = (lambda_ / self.recipe.lambda_at(0.5)) ** -0.5
-        return ((bpp + lambda_ * 255**2 * mse) * balance).mean()
+        cost = bpp + self.recipe.lambda_at(unit_quality) * 255**2 * mse
+        return (cost * self.recipe.loss_weight(unit_quality)).mean()
 
     def save(self, path: Path) -> None:
         """Write a checkpoint, from which the training can be resumed."""
@@ -178,6 +179,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "crops": self.generator.get_state(),
             "noise": torch.get_rng_state(),
+            "cuda_noise": torch.cuda.get_rng_state(self.fabric.device) if self._is_on_cuda else None,
             "step": self.progress.step,
             "seconds": self.progress.seconds,
             "mixture": self.mixture,
@@ -186,6 +188,7 @@ class Trainer:
         }
         save_checkpoint(path, self.recipe, state)
 
+    @full_float32()
     def fit(self) -> None:
         """Fit the mixtures of the residuals' distributions, and the post-filters, to the averaged model.
 
@@ -193,7 +196,6 @@ class Trainer:
         """
         if self.model.quantizer.counts_bits:
             return
-        torch.backends.cudnn.allow_tf32 = False  # sums of integers must be exact
         recipe, average = self.recipe, self.average.module.eval()
         set_exact(average, True)
         counts = count_symbols(average, self.pictures, recipe.seed, self.draw_simulation)
@@ -214,6 +216,8 @@ class Trainer:
             optimizer.load_state_dict(saved["optimizer"])
             self.generator.set_state(saved["crops"])
             torch.set_rng_state(saved["noise"])
+            if self._is_on_cuda and saved.get("cuda_noise") is not None:
+                torch.cuda.set_rng_state(saved["cuda_noise"], self.fabric.device)
         self.progress = Progress(saved["step"], saved["seconds"])
         self.started_from = saved.get("started_from")
 

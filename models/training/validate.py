@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
-from codec_models.networks.compression_model import CompressionModel, rate_distortion
+from codec_models.networks.compression_model import CompressionModel, psnr, rate_distortion
 from codec_models.networks.integer import is_exact, set_exact
+from codec_models.training.device import full_float32
 
 UNIT_QUALITIES = (0.0, 0.25, 0.5, 0.75, 1.0)
 """The qualities that are validated, in [0, 1]."""
@@ -24,6 +23,7 @@ def centre_crop(picture: Tensor) -> Tensor:
 
 
 @torch.no_grad()
+@full_float32()
 def validate(model: CompressionModel, pictures: list[Tensor], exact: bool = True) -> list[tuple[float, float, float]]:
     """Rows (unit quality, bpp, PSNR in dB), means over the centres of ``pictures`` (uint8 (3, H, W)).
 
@@ -40,7 +40,7 @@ def validate(model: CompressionModel, pictures: list[Tensor], exact: bool = True
             x = centre_crop(picture).to(device)
             bpp, mse = rate_distortion(model(x, torch.full((1,), unit_quality, device=device)), x)
             rates.append(float(bpp))
-            psnrs.append(-10 * math.log10(max(1e-10, float(mse))))
+            psnrs.append(float(psnr(mse)))
         rows.append((unit_quality, sum(rates) / len(rates), sum(psnrs) / len(psnrs)))
     set_exact(model, was_exact)
     return rows

@@ -26,14 +26,14 @@ def exported():
 @pytest.mark.parametrize(("size", "unit_quality"), [((1, 1), 0.0), ((5, 8), 0.37), ((5, 8), 1.0)])
 def test_it_is_the_gradient_that_torch_computes(exported, size, unit_quality, optimize):
     model = CompressionModel(architecture_of(exported))
-    load_model_weights(model, exported)  # of the file, where most are in half precision
+    load_model_weights(model, exported)  # of the file, where most are float16
     torch.manual_seed(1)
     y_hat = torch.randn(1, exported.metadata["latents"], *size).mul(4).requires_grad_()
     x, weight = torch.rand(1, 3, 16 * size[0], 16 * size[1]), torch.rand(1, 1, 16 * size[0], 16 * size[1])
-    quality = torch.tensor([unit_quality])
-    x_hat = model.g_s(y_hat * model.inverse_gain(quality), quality)
+    unit_quality = torch.tensor([unit_quality])
+    x_hat = model.g_s(y_hat * model.inverse_gain(unit_quality), unit_quality)
     (slope,) = torch.autograd.grad((weight * (x_hat - x).square()).sum(), y_hat)
-    inputs = {"y_hat": y_hat.detach(), "quality": quality, "x": x, "weight": weight}
+    inputs = {"y_hat": y_hat.detach(), "quality": unit_quality, "x": x, "weight": weight}
     engine = Engine(exported, threads=1, optimize=optimize)
     outputs = engine.run(GRADIENT, **{name: tensor.numpy() for name, tensor in inputs.items()})
     for ours, theirs in zip(outputs, (x_hat.detach().numpy(), slope.numpy()), strict=True):
@@ -45,7 +45,7 @@ def test_it_adds_little_to_a_model_file_and_old_files_have_none(exported):
     assert GRADIENT not in load_model(GOLDEN / "tiny.nicm").file.graphs
 
 
-def test_each_tile_of_a_large_picture_is_refined_on_its_own(exported):
+def test_a_large_picture_that_is_refined_decodes_to_its_latents_in_fewer_bytes(exported):
     codec = Codec(exported, threads=2)
     pixels = made_picture(2100, 2100)
     data, latents = codec.encode_with_latents(pixels, 30, fallback=False, effort=2)

@@ -1,4 +1,4 @@
-"""Weights are stored in half precision where that is exact or allowed; graphs compute in float32 either way."""
+"""Weights are stored as float16 where that is exact or allowed; graphs compute in float32 either way."""
 
 import numpy as np
 import onnx
@@ -28,10 +28,10 @@ def graph_with(weights):
         (REAL, False, False),
         (REAL, True, True),
         (REAL[1:], True, False),  # below MIN_WEIGHTS
-        (REAL * 1e5, True, False),  # beyond the range of halves
+        (REAL * 1e5, True, False),  # beyond the range of float16
     ],
 )
-def test_weights_become_halves_where_that_is_exact_or_allowed(weights, may_round, shrinks):
+def test_weights_become_float16_where_that_is_exact_or_allowed(weights, may_round, shrinks):
     before = graph_with(weights)
     after = with_half_weights(before, lambda name: may_round and name == "w")
     assert (len(after) < 0.7 * len(before)) == shrinks

@@ -29,15 +29,17 @@ def test_entropy_parameters_are_identical_in_float32_and_float64():
         torch.nn.init.normal_(step.blocks[0].contract.weight, std=0.1)  # zero in a fresh model
     set_exact(model, True)
     z_hat = torch.randint(-255, 256, (1, 8, 5, 6)).float()
-    level = torch.full((1, 1, 1, 1), 201.0)
+    quality_level = torch.full((1, 1, 1, 1), 201.0)
     decoded = torch.randint(-5000, 5000, (1, 32, 20, 24)).float()
     double_model = copy.deepcopy(model).double()
     with torch.no_grad():
-        features = model.h_s(z_hat, level)
-        assert torch.equal(features.double(), double_model.h_s(z_hat.double(), level.double()))
+        features = model.h_s(z_hat, quality_level)
+        assert torch.equal(features.double(), double_model.h_s(z_hat.double(), quality_level.double()))
         for step, double_step in zip(model.context_steps, double_model.context_steps, strict=True):
-            part = features.chunk(STEPS, 1)[step.step]
-            for x, y in zip(step(part, decoded), double_step(part.double(), decoded.double()), strict=True):
+            step_features = features.chunk(STEPS, 1)[step.step]
+            outputs = step(step_features, decoded)
+            double_outputs = double_step(step_features.double(), decoded.double())
+            for x, y in zip(outputs, double_outputs, strict=True):
                 assert torch.equal(x.double(), y) and torch.equal(x, x.round())
 
 
@@ -79,7 +81,7 @@ def test_the_rate_gradient_agrees_with_finite_differences(mixture):
     likelihood = ScaleLikelihood().double()
     likelihood.mixture = None if mixture is None else torch.tensor(mixture).repeat(SCALE_LEVELS, 1)
     residual = torch.randn(20, dtype=torch.float64, requires_grad=True)
-    # Away from halves, where the mixture of the next scale level takes over.
+    # Away from halves, where the mixture of the next scale index takes over.
     index = (torch.randint(15, 35, (20,)) + 0.6 * torch.rand(20, dtype=torch.float64) - 0.3).requires_grad_()
     assert torch.autograd.gradcheck(lambda r, i: -torch.log2(likelihood(r, i)), (residual, index), atol=1e-5)
 

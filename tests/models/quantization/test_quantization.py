@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from codec.entropy.constants import MEAN_SHIFT
 from codec_models.quantization import MODES, make_quantizer
 from codec_models.quantization.scalar import ScalarQuantizer
 from codec_models.quantization.straight_through import (
@@ -65,13 +66,24 @@ def test_every_mode_trains_and_rounds_near_the_input(mode):
     torch.manual_seed(0)
     quantizer = make_quantizer(mode)
     y = torch.randn(2, 16, 4, 4, requires_grad=True)
-    level = torch.full_like(y, 9)
-    quantized = quantizer(y, torch.zeros_like(y), level, progress=0.5)
+    scale_index = torch.full_like(y, 9)
+    hard = quantizer.eval()(y, torch.full_like(y, 0.25), scale_index).values.detach()
+    quantized = quantizer.train()(y, torch.zeros_like(y), scale_index, progress=0.5)
     quantized.values.sum().backward()
     assert quantized.values.shape == y.shape and y.grad.isfinite().all() and y.grad.abs().sum() > 0
-    if not mode.startswith("vq"):
-        hard = quantizer.eval()(y, torch.full_like(y, 0.25), level)
-        assert torch.equal(hard.values, 0.25 + torch.round(y.detach() - 0.25))
+    if mode.startswith("vq"):
+        assert (hard - y).square().mean() < 0.3 * y.var()
+    else:
+        assert torch.equal(hard, 0.25 + torch.round(y.detach() - 0.25))
+
+
+def test_codewords_are_those_of_a_model_file_at_every_evaluation():
+    quantizer = make_quantizer("vq").eval()
+    y = torch.randn(2, 16, 4, 4)
+    for _ in range(2):
+        units = 2**MEAN_SHIFT * quantizer(y, torch.zeros_like(y), torch.full_like(y, 9)).values
+        assert torch.equal(units, units.round())
+        quantizer.codebook.codewords.normal_()  # as an average that follows the training
 
 
 @pytest.mark.parametrize("make", [ScalarQuantizer, make_quantizer, lambda mode: VectorQuantizer(8, 4, assignment=mode)])

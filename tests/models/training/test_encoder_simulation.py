@@ -14,7 +14,7 @@ import codec_models.training.encoder_simulation
 from codec.encoding.hide_signs import hide_signs
 from codec.encoding.rdoq import (
     GRADIENT_SHARE,
-    SINGLE_STEP_SCALE,
+    SINGLE_ITERATION_SCALE,
     LatentState,
     curvature_ratio,
     pull_to_gradient,
@@ -57,7 +57,7 @@ def test_rdoq_changes_latents_as_the_encoder_does(filtered, simulation, monkeypa
     y, decoded = symbols + mean + rng.uniform(-0.5, 0.5, symbols.shape), symbols + mean
     gradient, error = rng.normal(0, 18, symbols.shape), rng.uniform(30, 150, symbols.shape[1:])
     state = LatentState(y, decoded, symbols, scale_index, gradient, curvature_ratio(gradient, error))
-    target, _ = rdoq_step(symbol_costs(filtered.model), state, SINGLE_STEP_SCALE, rng)
+    target, _ = rdoq_step(symbol_costs(filtered.model), state, SINGLE_ITERATION_SCALE, rng)
     expected = pull_to_gradient(state, target, GRADIENT_SHARE) - y
     arrays = (torch.from_numpy(a)[None] for a in (y, decoded, symbols, scale_index, gradient, error[None]))
     change = simulation.rdoq_change(*arrays)[0].numpy()

@@ -8,28 +8,28 @@ from codec_models.export.frequency_tables import frequency_tables
 from codec_models.networks.architecture import Architecture
 from codec_models.networks.compression_model import CompressionModel
 from codec_models.networks.entropy import MULTIPLES, ScaleLikelihood
-from codec_models.training.fit_mixture import LARGEST, mixture_of_tables, mixture_weights
+from codec_models.training.fit_mixture import MAX_RESIDUAL, mixture_of_tables, mixture_weights
 
-LEVEL, DEVIATION = 16, 0.788
+INDEX, DEVIATION = 16, 0.788
 
 
 def counts_of(deviations, total=200_000):
     """Counts of magnitudes at one scale index, of Gaussians with these deviations in equal shares."""
     generator = np.random.default_rng(0)
     values = np.concatenate([generator.normal(0, d, total // len(deviations)) for d in deviations])
-    counts = torch.zeros(SCALE_LEVELS, LARGEST + 1, dtype=torch.float64)
-    counts[LEVEL] += torch.from_numpy(np.bincount(np.abs(np.rint(values)).astype(int), minlength=LARGEST + 1))
+    counts = torch.zeros(SCALE_LEVELS, MAX_RESIDUAL + 1, dtype=torch.float64)
+    counts[INDEX] += torch.from_numpy(np.bincount(np.abs(np.rint(values)).astype(int), minlength=MAX_RESIDUAL + 1))
     return counts
 
 
 def test_a_gaussian_source_is_given_a_gaussian_table():
     weights = mixture_weights(counts_of([DEVIATION]))
-    assert weights[LEVEL, 0] > 0.9
+    assert weights[INDEX, 0] > 0.9
     assert weights[0, 0] > 0.9  # a scale index without symbols keeps the Gaussian of the training
 
 
 def test_heavy_tails_get_a_wider_gaussian():
-    weights = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))[LEVEL]
+    weights = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))[INDEX]
     assert weights[MULTIPLES.index(0.5)] > 0.3
     assert weights[MULTIPLES.index(2.0)] == pytest.approx(0.5, abs=0.1)
     assert weights[MULTIPLES.index(4.0)] < 0.02
@@ -57,15 +57,15 @@ def test_tables_are_symmetric_sum_to_the_total_and_cover_the_tails():
     for row in plain["scale"] + fitted["scale"] + plain["hyper"]:
         assert sum(row) == 2**16
         assert min(row) >= 1
-    inside = fitted["scale"][LEVEL][:-1]
+    inside = fitted["scale"][INDEX][:-1]
     # The remainder of rounding is added to the most frequent value, which is in the middle.
     assert inside == inside[::-1]
-    assert len(fitted["scale"][LEVEL]) > len(plain["scale"][LEVEL])
+    assert len(fitted["scale"][INDEX]) > len(plain["scale"][INDEX])
 
 
 def test_the_likelihood_is_that_of_the_tables():
     likelihood = ScaleLikelihood()
-    values, index = torch.arange(-5.0, 6.0), torch.full((11,), float(LEVEL))
+    values, index = torch.arange(-5.0, 6.0), torch.full((11,), float(INDEX))
     gaussian = likelihood(values, index)
     likelihood.mixture = mixture_weights(counts_of([DEVIATION / 2, DEVIATION * 2]))
     assert not torch.allclose(likelihood(values, index), gaussian, rtol=0.1)
@@ -73,7 +73,7 @@ def test_the_likelihood_is_that_of_the_tables():
         Architecture(latents=16, hyper_latents=8, width8=16, width16=16, hyper_width=16, parameter_width=16)
     )
     model.likelihood = likelihood
-    row = np.array(frequency_tables(model)["scale"][LEVEL][:-1]) / 2**16
+    row = np.array(frequency_tables(model)["scale"][INDEX][:-1]) / 2**16
     middle = len(row) // 2
     assert likelihood(values, index).numpy() == pytest.approx(row[middle - 5 : middle + 6], abs=4e-4)
 

@@ -1,4 +1,4 @@
-"""The filters that post-filters are sums of, and the graph that applies a post-filter."""
+"""The principal filters, of which post-filters are weighted sums, and the graph that applies a post-filter."""
 
 import numpy as np
 import onnx
@@ -8,7 +8,7 @@ from onnx.reference import ReferenceEvaluator
 from codec.container.nicm import FILTER_UNIT, FILTER_WEIGHTS, MAX_FILTER_WEIGHT
 from codec.container.post_filter import unpack
 from codec.decoding.post_filter import filter_inputs
-from codec.encoding.post_filter import filter_statistics, fit_post_filter, in_coordinates
+from codec.encoding.post_filter import filter_statistics, fit_post_filter, in_coefficients
 from codec.networks.engine import Engine
 from codec_models.export.post_filters import post_filter_graph
 from codec_models.training.fit_post_filters import COUNT, principal_filters
@@ -41,12 +41,12 @@ def test_the_first_filters_undo_the_common_distortion_of_the_pictures(filters):
     x_hat = smoothed(pixels, 0.2)
     filters = filters * FILTER_UNIT
     (gram, match), error = filter_statistics(pixels, x_hat)
-    post_filter = fit_post_filter(in_coordinates(filter_statistics(pixels, x_hat).equations, filters), 1e3)
-    exponent, coordinates = unpack(post_filter, COUNT)
-    weights = np.tensordot(coordinates * 2.0**-exponent, filters, axes=1)
+    post_filter = fit_post_filter(in_coefficients(filter_statistics(pixels, x_hat).equations, filters), 1e3)
+    exponent, coefficients = unpack(post_filter, COUNT)
+    weights = np.tensordot(coefficients * 2.0**-exponent, filters, axes=1)
     quadratic = np.einsum("cm,mn,cn->", weights, gram, weights)
     assert error - 2 * np.sum(weights * match.T) + quadratic < 0.3 * error
-    assert np.abs(coordinates[:4]).max() == np.abs(coordinates).max()
+    assert np.abs(coefficients[:4]).max() == np.abs(coefficients).max()
 
 
 def test_pictures_without_an_error_are_ignored():

@@ -40,17 +40,17 @@ def test_a_model_file_gives_back_the_model_that_it_was_exported_from(written):
     for unit_quality in map(torch.tensor, ([0.0], [0.4], [1.0])):
 
         @torch.no_grad()
-        def results(m, quality=unit_quality):
-            y = exported.g_a(x, quality) * exported.gain(quality)
-            analysed = m.g_a(x, quality) * m.gain(quality), m.h_a(y)
-            features = m.h_s(exported.h_a(y).round(), quality_level(quality))
+        def results(m, unit_quality=unit_quality):
+            y = exported.g_a(x, unit_quality) * exported.gain(unit_quality)
+            analysed = m.g_a(x, unit_quality) * m.gain(unit_quality), m.h_a(y)
+            features = m.h_s(exported.h_a(y).round(), quality_level(unit_quality))
             y_hat, _, scale_index, _ = m.code_latents(y, features, m.quantizer)
-            return (y_hat, scale_index), (*analysed, m.g_s(y_hat * m.inverse_gain(quality), quality))
+            return (y_hat, scale_index), (*analysed, m.g_s(y_hat * m.inverse_gain(unit_quality), unit_quality))
 
         (exact, close), (expected_exact, expected_close) = results(model), results(exported)
         assert all(map(torch.equal, exact, expected_exact))
         for a, b in zip(close, expected_close, strict=True):
-            # A file that is written now holds the weights of the float networks in half precision.
+            # A file that is written now holds the weights of the float networks as float16.
             torch.testing.assert_close(a, b, atol=2e-3 * float(b.abs().max()) if now else 1e-4, rtol=0)
     again = frequency_tables(model)
     for name, tables in (("scale", file.scale_tables), ("hyper", file.hyper_tables)):
@@ -82,10 +82,10 @@ def test_the_default_model_can_be_trained_further():
     file = load_model()
     model = read_back(file)
     y_hat = np.random.default_rng(0).normal(0, 2, (1, file.metadata["latents"], 4, 4)).astype(np.float32)
-    quality = torch.tensor([0.5])
-    expected = Engine(file, threads=1).run("synthesis", y_hat=y_hat, quality=quality.numpy())[0]
+    unit_quality = torch.tensor([0.5])
+    expected = Engine(file, threads=1).run("synthesis", y_hat=y_hat, quality=unit_quality.numpy())[0]
     with torch.no_grad():
-        x_hat = model.g_s(torch.from_numpy(y_hat) * model.inverse_gain(quality), quality)
+        x_hat = model.g_s(torch.from_numpy(y_hat) * model.inverse_gain(unit_quality), unit_quality)
     np.testing.assert_allclose(x_hat.numpy(), expected, atol=1e-4)
 
 

@@ -10,7 +10,7 @@ from codec import Codec
 from codec.container.nicm import GRADIENT
 from codec.networks.model import read_model
 from codec_models.export.export import export, trained_model
-from codec_models.training.checkpoint import load_checkpoint, save_checkpoint
+from codec_models.training.checkpoint import averaged_weights, load_checkpoint, save_checkpoint
 from codec_models.training.data import load_folder
 from codec_models.training.fit_post_filters import COUNT
 from codec_models.training.recipe import RECIPES, load_recipe
@@ -68,7 +68,7 @@ def test_training_starts_from_the_weights_of_another_training(run_folder, tmp_pa
     train(data, tmp_path / "second", recipe, device="cpu", start_from=out / "checkpoint.pt")
     _, first = load_checkpoint(out / "checkpoint.pt")
     _, second = load_checkpoint(tmp_path / "second" / "checkpoint.pt")
-    for name, weights in first["model"].items():
+    for name, weights in averaged_weights(first).items():
         torch.testing.assert_close(second["model"][name], weights, atol=1e-6, rtol=0)
     assert second["started_from"]["steps"] == 20
     assert second["started_from"]["recipe"]["optimizer"] == "adamw"
@@ -128,7 +128,34 @@ def test_training_resumes_from_its_checkpoint(run_folder, tmp_path):
     (tmp_path / "longer").mkdir()
     save_checkpoint(tmp_path / "longer" / "checkpoint.pt", dataclasses.replace(recipe, steps=25), state)
     train(data, tmp_path / "longer", recipe, device="cpu", resume=True)
-    assert load_checkpoint(tmp_path / "longer" / "checkpoint.pt")[1]["step"] == 25
+    _, resumed = load_checkpoint(tmp_path / "longer" / "checkpoint.pt")
+    assert resumed["step"] == 25
+    assert {int(parameter["step"]) for parameter in resumed["optimizer"]["state"].values()} == {25}
+    assert resumed["average"]["n_averaged"] == 25
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")),
+    ],
+)
+def test_a_resumed_training_draws_the_batch_that_would_have_followed(device, run_folder, tmp_path):
+    recipe, pictures = load_recipe(RECIPES / "tiny.toml"), load_folder(run_folder[0])[0]
+    trainer = Trainer(recipe, pictures, device)
+    trainer.step()
+    trainer.save(tmp_path / "checkpoint.pt")
+    expected = trainer.batch()
+    resumed = Trainer(recipe, pictures, device, load_checkpoint(tmp_path / "checkpoint.pt")[1])
+    assert all(map(torch.equal, resumed.batch(), expected))
+
+
+def test_the_log_has_a_row_for_the_last_steps(run_folder):
+    with (run_folder[1] / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["20"]
+    assert all(float(value) > 0 for value in rows[0].values())
 
 
 def test_a_lack_of_memory_is_one_error(run_folder, tmp_path, monkeypatch):
