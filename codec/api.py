@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
@@ -15,16 +19,21 @@ from codec.decoding.decoder import MAX_PIXELS, Decoder
 from codec.encoding.encoder import encode_picture
 from codec.encoding.rate_control import fit_bytes, fit_psnr
 from codec.entropy.constants import MAX_HUNDREDTHS
-from codec.errors import ArgumentError, LimitError, ModelNotFound
+from codec.errors import ArgumentError, CodecError, LimitError, ModelNotFound
 from codec.metrics import psnr
 from codec.networks.engine import EnginePool
 from codec.networks.model import Model, find_model, load_model
+from codec.pictures.files import open_picture
 from codec.pictures.planes import Picture, as_picture
 from codec.pictures.transparent import fill_transparent
 
 DEFAULT_QUALITY = 50.0
 Region = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are excluded."""
+PictureSource = Image.Image | np.ndarray | str | os.PathLike[str]
+"""A picture: a Pillow image, an array (H, W, 3) or (H, W) of uint8, or the path of a picture file."""
+FileSource = bytes | bytearray | memoryview | str | os.PathLike[str] | IO[bytes]
+"""A .nic file: its bytes, its path, or a file opened for reading, from its position on."""
 
 
 class Codec:
@@ -57,14 +66,14 @@ class Codec:
 
     def encode(
         self,
-        image: Image.Image | np.ndarray,
+        image: PictureSource,
         quality: float = DEFAULT_QUALITY,
         *,
         strip: bool = False,
         fallback: bool = True,
         effort: int | None = None,
     ) -> bytes:
-        """A picture, or an array (H, W, 3) or (H, W) of uint8, to the bytes of a .nic file.
+        """A picture to the bytes of a .nic file.
 
         Args:
             quality: from 0 (smallest) to 100 (best), in steps of 0.01.
@@ -76,7 +85,7 @@ class Codec:
         Raises:
             ArgumentError: for a quality, an effort, or an array that is out of range, or metadata of over 64 MiB.
             ModelError: for an effort above 1 with a model that does not allow it.
-            PictureError: for an image without pixels, or with values beyond 16 bits.
+            PictureError: for a picture file that cannot be read, or values beyond 16 bits.
             LimitError: for a picture with a side over 65535 pixels, or of more than 2**28 pixels.
             EngineError: when ONNX Runtime is missing or fails.
         """
@@ -84,7 +93,7 @@ class Codec:
 
     def encode_to_fit(
         self,
-        image: Image.Image | np.ndarray,
+        image: PictureSource,
         *,
         max_bytes: int | None = None,
         min_psnr: float | None = None,
@@ -132,7 +141,7 @@ class Codec:
 
     def encode_with_latents(
         self,
-        image: Image.Image | np.ndarray,
+        image: PictureSource,
         quality: float = DEFAULT_QUALITY,
         *,
         strip: bool = False,
@@ -144,8 +153,8 @@ class Codec:
             raise ArgumentError(f"quality {quality:g} is not from 0 to 100")
         return self._encode_picture(_prepare(image, strip), round(quality * 100), fallback, effort)
 
-    def decode(self, data: bytes | IO[bytes], *, region: Region | None = None) -> Image.Image:
-        """The bytes of a .nic file, or a file opened for reading, to a picture (mode RGB, RGBA, L or LA).
+    def decode(self, data: FileSource, *, region: Region | None = None) -> Image.Image:
+        """A .nic file to a picture (mode RGB, RGBA, L or LA).
 
         Args:
             region: decode only these pixels, from the tiles that they need, and without the metadata.
@@ -158,9 +167,10 @@ class Codec:
             ModelError: for a model whose graphs do not compute what they should.
             EngineError: when ONNX Runtime is missing or fails.
         """
-        return self._decoder(nic.Reader(_opened(data)), region).decode().image()
+        with _opened(data) as file:
+            return self._decoder(nic.Reader(file), region).decode().image()
 
-    def salvage(self, data: bytes | IO[bytes]) -> tuple[Image.Image, list[int]]:
+    def salvage(self, data: FileSource) -> tuple[Image.Image, list[int]]:
         """What a damaged file still holds, and the indices of the tiles that are lost.
 
         Lost tiles get the mean colour of the others; damaged metadata is left out.
@@ -169,8 +179,9 @@ class Codec:
             FormatError: when the header itself is damaged.
             ModelNotFound: when the file's model is not installed.
         """
-        decoder = self._decoder(nic.Reader(_opened(data), salvage=True))
-        return decoder.decode().image(), decoder.damaged
+        with _opened(data) as file:
+            decoder = self._decoder(nic.Reader(file, salvage=True))
+            return decoder.decode().image(), decoder.damaged
 
     def decode_latents(self, data: bytes) -> tuple[nic.Header, np.ndarray]:
         """The header of a file and its latents (M, ceil(H/16), ceil(W/16)), in 16ths of a step. Exact.
@@ -206,12 +217,31 @@ class Codec:
         return self._engines[model.model_id]
 
 
-def _opened(data: bytes | IO[bytes]) -> IO[bytes]:
-    return io.BytesIO(data) if isinstance(data, bytes) else data
+def _open_path(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise CodecError(f"{path}: {error.strerror}") from error
 
 
-def _prepare(image: Image.Image | np.ndarray, strip: bool) -> Picture:
+@contextlib.contextmanager
+def _opened(source: FileSource) -> Iterator[IO[bytes]]:
+    """A file that can seek, whose content begins at position 0. Raises CodecError when it cannot be opened."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        yield io.BytesIO(source)
+    elif isinstance(source, (str, os.PathLike)):
+        with _open_path(Path(source)) as file, _opened(file) as opened:
+            yield opened
+    elif source.seekable() and source.tell() == 0:
+        yield source
+    else:  # a pipe, or a part of a larger file
+        yield io.BytesIO(source.read())
+
+
+def _prepare(image: PictureSource, strip: bool) -> Picture:
     """The planes that are encoded. Raises LimitError when the picture is too large."""
+    if isinstance(image, (str, os.PathLike)):
+        image = open_picture(Path(image))
     picture = as_picture(image, strip)
     height, width = picture.pixels.shape[:2]
     if max(height, width) > nic.MAX_SIDE:
@@ -221,11 +251,17 @@ def _prepare(image: Image.Image | np.ndarray, strip: bool) -> Picture:
     return fill_transparent(picture)
 
 
-def encode(image: Image.Image | np.ndarray, quality: float = DEFAULT_QUALITY, model: str | None = None) -> bytes:
+@lru_cache(maxsize=4)
+def shared_codec(model: str | None = None) -> Codec:
+    """The codec that ``encode``, ``decode`` and the Pillow plugin use: its model is loaded once."""
+    return Codec(model)
+
+
+def encode(image: PictureSource, quality: float = DEFAULT_QUALITY, model: str | None = None) -> bytes:
     """Encode one picture; see ``Codec.encode``."""
-    return Codec(model).encode(image, quality)
+    return shared_codec(model).encode(image, quality)
 
 
-def decode(data: bytes, model: str | None = None) -> Image.Image:
+def decode(data: FileSource, model: str | None = None) -> Image.Image:
     """Decode one file; see ``Codec.decode``."""
-    return Codec(model).decode(data)
+    return shared_codec(model).decode(data)

@@ -8,22 +8,16 @@ an OSError, as for Pillow's own formats. ``save`` takes ``quality``, ``max_bytes
 from __future__ import annotations
 
 import io
-from functools import lru_cache
 from typing import IO, Any, cast
 
 from PIL import Image, ImageFile
 
-from codec.api import DEFAULT_QUALITY, Codec
+from codec.api import DEFAULT_QUALITY, shared_codec
 from codec.container import nic
 from codec.errors import CodecError
 from codec.pictures.planes import INFO_KEYS, pillow_info
 
 FORMAT = "NIC"
-
-
-@lru_cache(maxsize=1)
-def _codec() -> Codec:
-    return Codec()
 
 
 class NicImageFile(ImageFile.ImageFile):
@@ -45,13 +39,15 @@ class NicImageFile(ImageFile.ImageFile):
 
     def load(self) -> Any:
         """Decode the pixels, once. Raises OSError for damage."""
-        if not self._is_decoded and self.fp is not None:
+        file = getattr(self, "fp", None)  # an unpickled image has pixels, and no file
+        if not self._is_decoded and file is not None:
             try:
-                pixels = _codec().decode(self.fp)
+                file.seek(0)  # the header was read when the image was opened
+                pixels = shared_codec().decode(file)
             except CodecError as error:
                 raise OSError(str(error)) from error
             if self._exclusive_fp:
-                self.fp.close()
+                file.close()
             self.fp = io.BytesIO(pixels.tobytes())
             self.tile = [ImageFile._Tile("raw", (0, 0, *self.size), 0, self.mode)]
             self._is_decoded = True
@@ -69,17 +65,24 @@ def _save(image: Image.Image, file: IO[bytes], _name: str | bytes) -> None:
         if key in options:
             image.info.pop(key, None)
             if options[key]:
-                image.info[key] = options[key].tobytes() if isinstance(options[key], Image.Exif) else options[key]
+                image.info[key] = _as_bytes(options[key])
     limits = {key: options[key] for key in ("max_bytes", "min_psnr") if options.get(key) is not None}
     try:
         if limits:
-            data = _codec().encode_to_fit(image, effort=options.get("effort"), **limits)
+            data = shared_codec().encode_to_fit(image, effort=options.get("effort"), **limits)
         else:
-            quality = options.get("quality", DEFAULT_QUALITY)
-            data = _codec().encode(image, quality, effort=options.get("effort"))
+            quality = float(options.get("quality", DEFAULT_QUALITY))
+            data = shared_codec().encode(image, quality, effort=options.get("effort"))
     except CodecError as error:
         raise OSError(str(error)) from error
     file.write(data)
+
+
+def _as_bytes(metadata: Any) -> bytes:
+    """Metadata in any form that Pillow's own formats accept."""
+    if isinstance(metadata, Image.Exif):
+        return metadata.tobytes()
+    return metadata.encode() if isinstance(metadata, str) else bytes(metadata)
 
 
 Image.register_open(FORMAT, NicImageFile, _accept)

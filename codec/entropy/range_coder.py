@@ -1,8 +1,4 @@
-"""Range coding of integer arrays under frequency tables: values are grouped by table, rare ones are escaped.
-
-Each table is a row of integer frequencies that sum to 2**16. Passed to constriction as exact doubles k / 2**16, they
-give the same model on every machine.
-"""
+"""Range coding of integer arrays under frequency tables: values are grouped by table, rare ones are escaped."""
 
 from __future__ import annotations
 
@@ -10,9 +6,9 @@ import struct
 from dataclasses import dataclass
 from functools import lru_cache
 
-import constriction
 import numpy as np
 
+from codec.entropy.backend import Categorical, WordDecoder, WordEncoder, categorical
 from codec.errors import FormatError, ModelError
 
 PRECISION = 16
@@ -62,9 +58,9 @@ class Table:
         return Table(frequencies, has_signs=False)
 
     @property
-    def model(self) -> constriction.stream.model.Categorical:
-        """The table as constriction's model."""
-        return _categorical(self.frequencies.astype(np.uint32).tobytes())
+    def model(self) -> Categorical:
+        """The table as the coder's model."""
+        return _cached_model(self.frequencies.astype(np.uint32).tobytes())
 
     def symbols(self, values: np.ndarray) -> np.ndarray:
         """The index of each of ``values`` among the frequencies; the last for values that must be escaped."""
@@ -80,9 +76,8 @@ class Table:
 
 
 @lru_cache(maxsize=1024)
-def _categorical(frequencies: bytes) -> constriction.stream.model.Categorical:
-    probabilities = np.frombuffer(frequencies, np.uint32) / TOTAL
-    return constriction.stream.model.Categorical(probabilities, perfect=False)
+def _cached_model(frequencies: bytes) -> Categorical:
+    return categorical(np.frombuffer(frequencies, np.uint32))
 
 
 def table_from_probabilities(probabilities: np.ndarray) -> Table:
@@ -103,7 +98,7 @@ class RangeEncoder:
     """Encodes arrays of integers under tables; ``finish`` gives the bytes."""
 
     def __init__(self) -> None:
-        self._coder = constriction.stream.queue.RangeEncoder()
+        self._coder = WordEncoder()
         self._escaped: list[np.ndarray] = []
 
     def encode(self, values: np.ndarray, indices: np.ndarray, tables: list[Table]) -> None:
@@ -140,7 +135,7 @@ class RangeDecoder:
         if words > len(data) or (len(data) - words) % 4:
             raise FormatError("a coded stream has a length that does not fit")
         self._escaped = np.frombuffer(data, "<i2", count, start).astype(np.int32)
-        self._coder = constriction.stream.queue.RangeDecoder(np.frombuffer(data[words:], "<u4").astype(np.uint32))
+        self._coder = WordDecoder(np.frombuffer(data[words:], "<u4").astype(np.uint32))
         self._used = 0
 
     def decode(self, indices: np.ndarray, tables: list[Table]) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -23,6 +24,22 @@ Shape = tuple[int | None, ...]
 """Of an output that a graph must give; None stands for any size."""
 
 
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+_abandoned: list[object] = []
+"""What engines held when this process was forked: to free a session is to wait for its threads."""
+
+
+def _restart_engines() -> None:
+    """In a forked child: threads do not survive a fork, so sessions would wait for theirs for ever."""
+    for engine in list(_engines):
+        _abandoned.append((engine._sessions, engine._loader))
+        engine._start()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_engines)
+
+
 class Engine:
     """The graphs of one model, each on ``threads`` threads (0: one for each core).
 
@@ -33,6 +50,10 @@ class Engine:
         self._model = model
         self.threads = threads or os.cpu_count() or 1
         self._optimize = optimize
+        self._start()
+        _engines.add(self)
+
+    def _start(self) -> None:
         self._sessions: dict[str, Future[InferenceSession]] = {}
         self._lock = threading.Lock()
         self._loader = ThreadPoolExecutor(1, "loader")

@@ -1,5 +1,6 @@
 """The library: round trips of any picture, limits, and what encoding and decoding leave behind."""
 
+import io
 import os
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 import codec
 from codec import Codec, CodecError, LimitError
+from codec.api import shared_codec
 from codec.metrics import psnr
+from codec.networks.model import load_model
 from conftest import made_picture
 
 
@@ -105,3 +108,44 @@ def test_encoding_and_decoding_load_no_torch_and_leave_nothing_in_the_home_folde
     env = {**os.environ, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
     subprocess.run([sys.executable, "-c", code], check=True, env=env)
     assert list(home.rglob("*")) == []
+
+
+def test_a_file_is_taken_as_any_kind_of_bytes_as_a_path_or_from_an_open_file(tiny, tmp_path):
+    data = tiny.encode(made_picture(50, 40), 30)
+    path = tmp_path / "a.nic"
+    path.write_bytes(data)
+    inside = io.BytesIO(b"before" + data)
+    inside.seek(6)
+    expected = np.asarray(tiny.decode(data))
+    for source in (bytearray(data), memoryview(data), str(path), path, inside):
+        assert np.array_equal(np.asarray(tiny.decode(source)), expected)
+        assert tiny.salvage(data)[1] == []
+
+
+def test_a_file_is_read_from_a_pipe(tiny):
+    data = tiny.encode(made_picture(50, 40), 30)
+    reading, writing = os.pipe()
+    os.write(writing, data)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        assert tiny.decode(pipe).size == (50, 40)
+
+
+def test_a_picture_is_taken_by_its_path(tiny, picture_file):
+    assert tiny.encode(picture_file, 30) == tiny.encode(str(picture_file), 30)
+    assert tiny.decode(tiny.encode(picture_file, 30)).size == (100, 70)
+
+
+def test_a_path_that_leads_nowhere_is_a_codec_error(tiny, tmp_path):
+    for work in (tiny.encode, tiny.decode, tiny.salvage):
+        with pytest.raises(CodecError, match="No such file"):
+            work(tmp_path / "none")
+
+
+def test_the_functions_load_a_model_once(tiny_model_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr("codec.api.load_model", lambda name: loaded.append(name) or load_model(name))
+    shared_codec.cache_clear()
+    data = [codec.encode(made_picture(20, 20), 30, str(tiny_model_path)) for _ in range(3)]
+    assert codec.decode(data[0], str(tiny_model_path)).size == (20, 20)
+    assert loaded == [str(tiny_model_path)]

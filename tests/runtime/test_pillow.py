@@ -1,6 +1,8 @@
 """The plugin for Pillow: files open and save like those of Pillow's own formats."""
 
+import copy
 import io
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +15,7 @@ from conftest import made_picture
 
 @pytest.fixture(autouse=True)
 def use_the_small_model(tiny, monkeypatch):
-    monkeypatch.setattr(codec.pillow, "_codec", lambda: tiny)
+    monkeypatch.setattr(codec.pillow, "shared_codec", lambda: tiny)
 
 
 def saved(image=None, **options):
@@ -35,7 +37,7 @@ def test_pillow_saves_and_opens_files_by_their_extension(tmp_path):
 
 def test_pixels_are_decoded_only_when_they_are_needed(monkeypatch):
     buffer = saved()
-    monkeypatch.setattr(codec.pillow, "_codec", lambda: pytest.fail("decoded when it was opened"))
+    monkeypatch.setattr(codec.pillow, "shared_codec", lambda: pytest.fail("decoded when it was opened"))
     assert Image.open(buffer).size == (90, 60)
 
 
@@ -99,3 +101,15 @@ def test_many_threads_can_read_and_write():
 
     with ThreadPoolExecutor(4) as pool:
         assert len(set(pool.map(round_trip, range(12)))) == 1
+
+
+def test_opened_images_are_pickled_and_copied_with_their_pixels():
+    opened = Image.open(saved())
+    expected = np.asarray(Image.open(saved()))
+    assert np.array_equal(np.asarray(pickle.loads(pickle.dumps(opened))), expected)
+    assert np.array_equal(np.asarray(copy.deepcopy(Image.open(saved()))), expected)
+
+
+def test_save_takes_options_in_the_forms_that_other_formats_take():
+    buffer = saved(quality="40", xmp="<x/>", icc_profile=bytearray(b"profile"))
+    assert buffer.getvalue() == saved(quality=40, xmp=b"<x/>", icc_profile=b"profile").getvalue()

@@ -1,6 +1,7 @@
 """The engine: graphs are loaded once, and each kind of failure is an error of its own."""
 
 import dataclasses
+import os
 import subprocess
 import sys
 import threading
@@ -137,3 +138,23 @@ def test_a_pool_gives_the_same_engine_for_the_same_number_of_threads(tiny):
         assert (at_once, engine.threads) == share_threads(windows, 4)
         assert pool.for_windows(windows)[0] is engine
     assert pool.for_windows(one_window)[0] is not pool.for_windows(many_windows)[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_decodes_and_encodes(tiny_model_path):
+    code = f"""
+import multiprocessing as mp, codec, numpy as np
+coder = codec.Codec({str(tiny_model_path)!r}, threads=2)
+picture = np.arange(64 * 80 * 3, dtype=np.uint32).astype(np.uint8).reshape(64, 80, 3)
+data = coder.encode(picture, 50, fallback=False)
+expected = np.asarray(coder.decode(data))  # loads the decoder's graphs, not the encoder's alone
+
+def work(_):
+    again = coder.encode(picture, 50, fallback=False)
+    return again == data and np.array_equal(np.asarray(coder.decode(again)), expected)
+
+with mp.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(work, range(4)).get(timeout=60) == [True] * 4
+assert np.array_equal(np.asarray(coder.decode(data)), expected)  # the parent goes on as well
+"""
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=100)
