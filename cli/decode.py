@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from codec_cli.session import for_each, load_codec, open_input, output_path, session, write_output
+from codec_cli.outputs import Targets, write_output
+from codec_cli.session import for_each, load_codec, open_input, session
 
 DEFAULT_FORMAT = "png"
 PNG_LEVEL = 3
@@ -52,11 +53,15 @@ def decode(
     rectangle = parse_region(region) if region is not None else None
     if rectangle and salvage:
         raise typer.BadParameter("--region and --salvage do not go together")
+    if len(inputs) == 2 and not inputs[1].endswith(".nic") and not Path(inputs[1]).exists():
+        raise typer.BadParameter(f"the output is named with -o: codec decode {inputs[0]} -o {inputs[1]}")
+    suffix = f".{format or DEFAULT_FORMAT}"
+    targets = Targets(output, suffix, are_several=len(inputs) > 1, overwrite=overwrite, spare_originals=True)
 
     def work(name: str) -> None:
         lost_tiles: list[int] = []
         with open_input(name) as file:
-            target = output_path(name, output, f".{format or DEFAULT_FORMAT}", len(inputs) > 1, overwrite)
+            target = targets.of(name)
             kind = pillow_format(format or Path(target).suffix[1:] or DEFAULT_FORMAT)
             if salvage:
                 picture, lost_tiles = coder.salvage(file)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from codec_cli.session import for_each, load_codec, output_path, read_input, session, write_output
+from codec_cli.outputs import Targets, write_output
+from codec_cli.session import for_each, load_codec, read_input, session
 
 
 def encode(
@@ -37,13 +38,17 @@ def encode(
     if sum(limit is not None for limit in (quality, max_bytes, target_bpp, min_psnr)) > 1:
         raise typer.BadParameter("only one of -q, --max-bytes, --target-bpp and --min-psnr")
 
+    if len(inputs) == 2 and inputs[1].endswith(".nic"):
+        raise typer.BadParameter(f"the output is named with -o: codec encode {inputs[0]} -o {inputs[1]}")
+    targets = Targets(output, ".nic", are_several=len(inputs) > 1, overwrite=overwrite)
+
     def work(name: str) -> None:
         picture = open_picture(
             read_input(name) if name == "-" else Path(name),
             first_frame=first_frame,
             note=lambda line: session.say(f"{name}: {line}"),
         )
-        target = output_path(name, output, ".nic", len(inputs) > 1, overwrite)
+        target = targets.of(name)
         pixels = picture.width * picture.height
         byte_limit = max_bytes if target_bpp is None else int(min(target_bpp * pixels / 8, sys.maxsize))
         options = {"strip": strip, "fallback": not no_fallback, "effort": effort}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 import typer
 
 from codec.errors import CodecError
-from codec_cli.outputs import check_free, write_file
 
 if TYPE_CHECKING:
     from codec.api import Codec
@@ -79,34 +78,6 @@ def read_input(name: str) -> bytes:
     """The bytes of an input. Raises CodecError."""
     with open_input(name) as file:
         return file.read()
-
-
-def output_path(name: str, out: str | None, suffix: str, several: bool, overwrite: bool) -> str:
-    """Where the result for input ``name`` is written: ``out``, a file in the folder ``out``, or beside the input.
-
-    Raises:
-        CodecError: when the folder does not exist, or a file is in the way and ``overwrite`` is not set.
-    """
-    if out is not None and (several or Path(out).is_dir()):
-        if not Path(out).is_dir():
-            raise CodecError(f"{out}: no such folder")
-        target = str(Path(out) / (Path(name).stem + suffix))
-    elif out is not None:
-        target = out
-    else:
-        target = "-" if name == "-" else str(Path(name).with_suffix(suffix))
-    if target != "-":
-        check_free(Path(target), overwrite)
-    return target
-
-
-def write_output(name: str, data: bytes, overwrite: bool) -> None:
-    """Write to a file, or to standard output for ``-``. Raises CodecError."""
-    if name == "-":
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        write_file(Path(name), data, overwrite)
 
 
 def with_progress(inputs: list[str]) -> Iterable[str]:

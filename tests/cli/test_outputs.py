@@ -11,6 +11,7 @@ from PIL import Image
 
 from codec.errors import CodecError
 from command_line import failed, run
+from conftest import made_picture
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 
@@ -104,3 +105,68 @@ def test_a_really_full_disk_is_one_line(model, tmp_path):
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_inputs_of_one_stem_do_not_overwrite_each_other(model, tmp_path):
+    for folder, seed in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(made_picture(40, 30, seed)).save(tmp_path / folder / "x.png")
+    first, second = tmp_path / "a" / "x.png", tmp_path / "b" / "x.png"
+    result = run("encode", first, second, "-o", tmp_path, "--overwrite", *model)
+    assert result.returncode == 1 and b"also the output of" in result.stderr
+    alone = run("encode", first, "-o", "-", *model).stdout
+    assert (tmp_path / "x.nic").read_bytes() == alone
+
+
+def test_a_folder_that_does_not_exist_is_not_made_a_file(picture_file, model, tmp_path):
+    assert "no such folder" in failed(run("encode", picture_file, "-o", f"{tmp_path}/new/", *model))
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_output_without_its_option_is_explained_before_anything_is_written(picture_file, model, tmp_path):
+    result = run("encode", picture_file, tmp_path / "a.nic", *model)
+    assert result.returncode == 2 and b"-o" in result.stderr and not picture_file.with_suffix(".nic").exists()
+    assert run("encode", picture_file, "-o", tmp_path / "a.nic", *model).returncode == 0
+    result = run("decode", tmp_path / "a.nic", tmp_path / "a.png", *model)
+    assert result.returncode == 2 and b"-o" in result.stderr and not (tmp_path / "a.png").exists()
+
+
+def test_decoding_spares_the_original_unless_it_is_named(picture_file, model):
+    assert run("encode", picture_file, *model).returncode == 0
+    original, nic = picture_file.read_bytes(), picture_file.with_suffix(".nic")
+    assert "original" in failed(run("decode", nic, "--overwrite", *model))
+    assert picture_file.read_bytes() == original
+    assert run("decode", nic, "-o", picture_file, "--overwrite", *model).returncode == 0
+    assert picture_file.read_bytes() != original
+    assert run("decode", nic, "--overwrite", *model).returncode == 0  # now it is a result
+
+
+def test_open_streams_are_outputs_by_their_names(picture_file, model, tmp_path):
+    expected = run("encode", picture_file, "-o", "-", *model).stdout
+    assert run("encode", picture_file, "-o", "/dev/stdout", *model).stdout == expected
+    with (tmp_path / "a.nic").open("wb") as file:
+        command = [
+            sys.executable,
+            "-m",
+            "codec_cli",
+            "encode",
+            str(picture_file),
+            "-o",
+            "/dev/stdout",
+            *map(str, model),
+        ]
+        subprocess.run(command, stdout=file, check=True)
+    assert (tmp_path / "a.nic").read_bytes() == expected
+
+
+def test_a_file_is_decoded_from_a_pipe_by_its_name(picture_file, model, tmp_path):
+    data = run("encode", picture_file, "-o", "-", *model).stdout
+    assert run("decode", "/dev/stdin", "-o", tmp_path / "a.png", *model, stdin=data).returncode == 0
+
+
+def test_a_replaced_file_keeps_its_permissions(picture_file, model, tmp_path):
+    target = tmp_path / "a.nic"
+    target.write_bytes(b"old")
+    target.chmod(0o640)
+    assert run("encode", picture_file, "-o", target, "--overwrite", *model).returncode == 0
+    assert target.stat().st_mode & 0o777 == 0o640 and target.read_bytes().startswith(b"\x89NIC")
