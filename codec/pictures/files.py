@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
@@ -11,10 +12,11 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from codec.errors import PictureError
-from codec.pictures.planes import INFO_KEYS
+from codec.pictures.layout import check_frames, check_layout
+from codec.pictures.planes import INFO_KEYS, upright_srgb
 
-_TIFF_XMP = 700
-"""The TIFF tag that holds XMP."""
+_ORIENTATION, _TIFF_XMP = 0x0112, 700
+"""TIFF tags."""
 Note = Callable[[str], None]
 """Takes one line about something that a picture loses on the way in or out."""
 
@@ -36,13 +38,9 @@ def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note 
     name = source if isinstance(source, Path) else "standard input"
     try:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
-            frames = getattr(picture, "n_frames", 1)
-            if frames > 1 and not first_frame:
-                raise PictureError(f"{name}: an animation of {frames} frames (--first-frame takes the first)")
-            if frames > 1:
-                note(f"the first of {frames} frames")
-            sixteen_bits = any(";16" in str(tile.args) for tile in picture.tile if hasattr(tile, "args"))
-            if sixteen_bits or picture.mode.startswith("I"):
+            check_frames(picture, name, first_frame, note)
+            check_layout(picture, name)
+            if _has_sixteen_bits(picture):
                 note("16 bits a channel are rounded to 8")
             picture.load()
             return picture
@@ -58,35 +56,76 @@ def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note 
         raise PictureError(f"{name}: a damaged picture ({error})") from error
 
 
+def _has_sixteen_bits(picture: Any) -> bool:
+    arguments = [tile.args for tile in picture.tile if hasattr(tile, "args")]
+    is_wide_ppm = picture.format == "PPM" and any(type(a) is int and a > 255 for args in arguments for a in args)
+    return picture.mode.startswith("I") or is_wide_ppm or any(";16" in str(args) for args in arguments)
+
+
 def picture_bytes(image: Image.Image, kind: str, *, note: Note = silent, **options: object) -> bytes:
     """``image`` as a file of Pillow's format ``kind``, with as much of its metadata as that takes.
 
+    Where the format does not keep an orientation or a colour profile, the pixels are turned and converted to sRGB.
+
     Args:
-        image: its ``info`` is left without what the file could not hold.
-        note: is told what that was.
+        note: is told what the file does not keep.
         options: Pillow's, for the format.
 
     Raises:
         PictureError: when the format cannot hold such a picture.
     """
-    metadata = {name: image.info[name] for name in INFO_KEYS.values() if name in image.info}
-    others = {name: content for name, content in image.info.items() if name not in metadata}
+    data, lost = _save(image, kind, options)
+    if "icc_profile" in lost or ("exif" in lost and _orientation(image) != 1):
+        image = upright_srgb(image, grey=image.mode in ("L", "LA"))
+        for key in ("exif", "icc_profile"):
+            image.info.pop(key, None)
+        note(f"turned upright and converted to sRGB, as {kind} does not keep {' and '.join(lost)}")
+        data, _ = _save(image, kind, options)
+    elif lost:
+        note(f"without {' and '.join(lost)}, which {kind} does not take")
+    return data
+
+
+def _save(image: Image.Image, kind: str, options: dict[str, object]) -> tuple[bytes, list[str]]:
+    """The file, and the keys of ``Image.info`` whose metadata it does not keep."""
+    image = image.copy()
+    metadata = {key: image.info[key] for key in INFO_KEYS.values() if key in image.info}
+    others = {key: content for key, content in image.info.items() if key not in metadata}
+    reason: Exception | None = None
     # All of it, or as many kinds as the format takes.
-    for names in (choice for count in range(len(metadata), -1, -1) for choice in combinations(metadata, count)):
-        subset: dict[Any, bytes] = {name: metadata[name] for name in names}
+    for keys in (choice for count in range(len(metadata), -1, -1) for choice in combinations(metadata, count)):
+        subset: dict[Any, bytes] = {key: metadata[key] for key in keys}
         image.info = others | subset  # some formats take it from there, whatever options say
         buffer = io.BytesIO()
         try:
             image.save(buffer, kind, **options, **_metadata_options(subset, kind))
+            kept = _kept(buffer, kind, keys)
         except MemoryError:
             raise
         except Exception as error:  # of any class: garbage as EXIF, XMP too long for JPEG, too wide for WebP
             reason = error
             continue
-        if lost := [name for name in metadata if name not in names]:
-            note(f"without {' and '.join(lost)}, which {kind} does not take")
-        return buffer.getvalue()
+        return buffer.getvalue(), [key for key in metadata if key not in kept]
     raise PictureError(f"Pillow does not write this picture as {kind}: {reason}") from reason
+
+
+def _kept(buffer: io.BytesIO, kind: str, keys: tuple[str, ...]) -> list[str]:
+    """Those of ``keys`` whose metadata is in the file. Raises what Pillow raises for a file that it cannot open."""
+    if not keys:
+        return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(buffer) as written:
+            has_exif = kind == "TIFF" or _orientation(written) != 1  # in TIFF, EXIF is a part of the directory
+            return [key for key in keys if written.info.get(key) or (key == "exif" and has_exif)]
+
+
+def _orientation(image: Image.Image) -> int:
+    """The orientation that EXIF says, 1 to 8; 1, upright, where it says nothing."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except Exception:  # of any class: EXIF that its parser cannot read
+        return 1
 
 
 def _metadata_options(metadata: dict[str, bytes], kind: str) -> dict:

@@ -14,6 +14,7 @@ _EXIF_PREFIX = b"Exif\x00\x00"
 """Pillow puts it before EXIF; the file goes without."""
 INFO_KEYS = {"icc": "icc_profile", "exif": "exif", "xmp": "xmp"}
 """The key of each kind of metadata in ``Image.info``."""
+_GREY_MODES = ("1", "L", "LA", "La")
 
 
 @dataclass
@@ -67,11 +68,13 @@ def as_picture(image: Image.Image | np.ndarray, strip: bool = False) -> Picture:
     if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa"):
         image = _to_srgb(image, "RGB")
         metadata.pop("icc", None)
-    grey = image.mode in ("1", "L", "LA", "La")
+    if image.mode == "La":
+        image = image.convert("LA")
+    grey = image.mode in _GREY_MODES
     if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
         image = image.convert("RGBA")
     if strip:
-        image, metadata = _stripped(image, "L" if grey else "RGB"), {}
+        image, metadata = upright_srgb(image, grey), {}
     alpha = np.asarray(image.getchannel("A")) if "A" in image.getbands() else None
     if alpha is not None and alpha.min() == 255:
         alpha = None
@@ -111,13 +114,14 @@ def _to_srgb(image: Image.Image, mode: str) -> Image.Image:
     return image.convert(mode)
 
 
-def _stripped(image: Image.Image, mode: str) -> Image.Image:
-    """Upright and in sRGB, so that it looks the same without its metadata."""
+def upright_srgb(image: Image.Image, grey: bool) -> Image.Image:
+    """Upright and in sRGB (grey or RGB, with its alpha), so that it looks the same without its metadata."""
+    mode = "L" if grey else "RGB"
     try:
         upright = ImageOps.exif_transpose(image)
     except Exception:  # of any class: EXIF that its parser cannot read says nothing about the orientation
         upright = image
-    if mode in ("RGB", "L") and upright.info.get("icc_profile"):
+    if upright.info.get("icc_profile"):
         alpha = upright.getchannel("A") if "A" in upright.getbands() else None
         upright = _to_srgb(upright.convert(mode), mode)
         if alpha is not None:

@@ -82,3 +82,16 @@ def test_bytes_that_are_no_picture_are_a_picture_error_of_one_line(data):
 def test_a_file_that_is_not_there_is_a_picture_error(tmp_path):
     with pytest.raises(PictureError, match=r"missing\.png"):
         open_picture(tmp_path / "missing.png")
+
+
+@pytest.mark.parametrize("kind", ["BMP", "PPM"])
+def test_a_format_without_metadata_gets_upright_pixels_in_srgb_and_a_note(kind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(made_picture(40, 30))
+    image.info["exif"] = exif.tobytes()
+    upright = np.asarray(image.rotate(-90, expand=True))
+    notes = []
+    written = Image.open(io.BytesIO(picture_bytes(image, kind, note=notes.append)))
+    assert np.array_equal(np.asarray(written), upright)
+    assert notes == [f"turned upright and converted to sRGB, as {kind} does not keep exif"]
