@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from codec.errors import PictureError
+from codec.pictures import png
 from codec.pictures.layout import check_frames, check_layout
 from codec.pictures.planes import INFO_KEYS, upright_srgb
 
@@ -37,7 +38,11 @@ def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note 
     """
     name = source if isinstance(source, Path) else "standard input"
     try:
-        with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as picture:
+        file, info = _mended(source)
+        with Image.open(file) as picture:
+            picture.info.update(info)
+            if picture.format == "PNG":
+                png.mend_transparency(file.getvalue(), picture.info)
             check_frames(picture, name, first_frame, note)
             check_layout(picture, name)
             if _has_sixteen_bits(picture):
@@ -54,6 +59,18 @@ def open_picture(source: Path | bytes, *, first_frame: bool = False, note: Note 
         raise PictureError(f"{name}: {error.strerror or error}") from error
     except Exception as error:  # of any class, from whatever the parser of a format met
         raise PictureError(f"{name}: a damaged picture ({error})") from error
+
+
+def _mended(source: Path | bytes) -> tuple[Any, dict[str, Any]]:
+    """What Pillow is given to open, and metadata that it would not find."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            is_png = file.read(len(png.MAGIC)) == png.MAGIC
+        if not is_png:
+            return source, {}
+        source = source.read_bytes()
+    data, info = png.mend(source) if source.startswith(png.MAGIC) else (source, {})
+    return io.BytesIO(data), info
 
 
 def _has_sixteen_bits(picture: Any) -> bool:

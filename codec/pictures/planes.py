@@ -64,7 +64,10 @@ def as_picture(image: Image.Image | np.ndarray, strip: bool = False) -> Picture:
         raise PictureError("the picture has no pixels")
     metadata = _metadata(image)
     if image.mode == "F" or image.mode.startswith("I"):
+        opacity = _opacity(image)
         image = _to_eight_bits(image)
+        if opacity is not None:
+            image.putalpha(opacity)
     if image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa"):
         image = _to_srgb(image, "RGB")
         metadata.pop("icc", None)
@@ -127,6 +130,14 @@ def upright_srgb(image: Image.Image, grey: bool) -> Image.Image:
         if alpha is not None:
             upright.putalpha(alpha)
     return upright
+
+
+def _opacity(image: Image.Image) -> Image.Image | None:
+    """The alpha of grey of 16 bits, one value of which is transparent; None where none is."""
+    value = image.info.get("transparency")
+    if not isinstance(value, int):
+        return None
+    return Image.fromarray(np.where(np.asarray(image) == value, np.uint8(0), np.uint8(255)))
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
