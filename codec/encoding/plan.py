@@ -51,6 +51,13 @@ class Plan:
         """The pixels of a tile, as far as the picture goes: uint8 (H, W, 3)."""
         return self.picture.pixels[self.pixel_slices(tile)]
 
+    def visible_pixels(self, tile: Area) -> np.ndarray:
+        """Which pixels of a tile are not fully transparent: bool (H, W)."""
+        rows, columns = self.pixel_slices(tile)
+        if self.picture.alpha is None:
+            return np.ones((rows.stop - rows.start, columns.stop - columns.start), bool)
+        return self.picture.alpha[rows, columns] > 0
+
     def with_margin(self, window: Area) -> Area:
         """A window with the cells around it that it is analysed with."""
         return window.padded(MARGIN, self.cells)

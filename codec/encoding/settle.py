@@ -80,12 +80,12 @@ def _webp_of(
     plan: Plan, tile: Area, content: TileContent, window: Area, decoded: Future[tuple[dict, np.ndarray]]
 ) -> bytes | None:
     """The tile as WebP, where that is smaller than its latents and no further from the original."""
-    original = plan.tile_pixels(tile)
+    original, visible = plan.tile_pixels(tile), plan.visible_pixels(tile)
     inside = pixels_of(tile, *plan.frame.shape).slices_in(window.scaled(CELL))
 
     @cache  # asked for with every trial
     def latents_mse() -> float:
         _, pixels = decoded.result()
-        return mse(pixels[inside], original)
+        return mse(pixels[inside][visible], original[visible])
 
-    return better_webp(original, len(content.colours), latents_mse)
+    return better_webp(original, visible, len(content.colours), latents_mse)

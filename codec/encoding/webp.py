@@ -67,12 +67,16 @@ def _cost(pixels: np.ndarray, quality: int) -> float:
     return len(_webp(bands, quality=quality)) * 8 / bands[..., 0].size / typical
 
 
-def better_webp(pixels: np.ndarray, max_bytes: int, max_mse: Callable[[], float]) -> bytes | None:
+def better_webp(pixels: np.ndarray, visible: np.ndarray, max_bytes: int, max_mse: Callable[[], float]) -> bytes | None:
     """A WebP file of under ``max_bytes`` bytes with a mean squared error of at most ``max_mse()``, or None.
 
     Lossless where the tile looks drawn; else the first quality found that satisfies both limits. The search gives up as
     soon as WebP cannot get there. ``max_mse`` is asked late: another thread may still be decoding.
+
+    Errors count where pixels are ``visible`` (H, W); the others become black, which costs WebP the least.
     """
+    if not visible.all():
+        pixels = np.where(visible[..., None], pixels, np.uint8(0))
     if _looks_drawn(pixels):
         data = encode_lossless(pixels)
         if len(data) < max_bytes:
@@ -83,7 +87,7 @@ def better_webp(pixels: np.ndarray, max_bytes: int, max_mse: Callable[[], float]
     while low <= high:
         quality = int(np.clip(_likely_quality(bpp / relative_cost), low, high))
         data = _webp(pixels, quality=quality)
-        error = mse(decode_webp(data, *pixels.shape[:2]), pixels)
+        error = mse(decode_webp(data, *pixels.shape[:2])[visible], pixels[visible])
         fits = len(data) < max_bytes
         if fits and error <= max_mse():
             return data
