@@ -103,6 +103,8 @@ class Recipe:
     """Whether post-filters are fitted when the training ends. They take time in each decoding."""
     downscale: Fraction = 0.25
     """Probability that a crop is scaled down from a larger area."""
+    distortion: Literal["mse", "visual"] = "mse"
+    """What is traded against the rate: squared error, or what people see (see ``visual_distortion.py``)."""
     refined: Fraction = 0.0
     """Share of the crops whose latents the simulated encoder refines (see ``encoder_simulation.py``)."""
     seed: Annotated[int, Field(ge=0, le=(1 << 32) - 1)] = 1

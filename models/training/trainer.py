@@ -26,6 +26,7 @@ from codec_models.training.klt_init import init_from_principal_components
 from codec_models.training.optimizer import make_optimizer
 from codec_models.training.recipe import Recipe
 from codec_models.training.schedule import set_learning_rates
+from codec_models.training.visual_distortion import visual_distortion
 
 
 @dataclass
@@ -141,7 +142,9 @@ class Trainer:
         with self.fabric.autocast():
             compressed = self.forward(x, unit_quality)
             bpp, mse = rate_distortion(compressed, x)
-        loss = self.loss(bpp, mse, unit_quality) + compressed.latents.loss
+        is_visual = self.recipe.distortion == "visual"
+        distortion = visual_distortion(compressed.x_hat.float(), x, mse) if is_visual else 255**2 * mse
+        loss = self.loss(bpp, distortion, unit_quality) + compressed.latents.loss
         self.fabric.backward(loss)
         norm = self.fabric.clip_gradients(
             self.wrapped, self.optimizer, max_norm=self.recipe.clip_norm, error_if_nonfinite=False
@@ -166,9 +169,9 @@ class Trainer:
         lambda_ = 255**2 * self.recipe.lambda_at(unit_quality)
         return EncoderSimulation.draw(self.recipe.refined, lambda_, self.model.likelihood)
 
-    def loss(self, bpp: Tensor, mse: Tensor, unit_quality: Tensor) -> Tensor:
-        """The mean of R + lambda * D, weighted by lambda ** -0.5, for (B,) each of bpp, MSE and qualities."""
-        cost = bpp + self.recipe.lambda_at(unit_quality) * 255**2 * mse
+    def loss(self, bpp: Tensor, distortion: Tensor, unit_quality: Tensor) -> Tensor:
+        """The mean of R + lambda * D, with the recipe's weights, for (B,) each of bpp, distortions and qualities."""
+        cost = bpp + self.recipe.lambda_at(unit_quality) * distortion
         return (cost * self.recipe.loss_weight(unit_quality)).mean()
 
     def save(self, path: Path) -> None:

@@ -200,3 +200,16 @@ def test_a_checkpoint_whose_parts_are_wrong_is_refused(name, run_folder, tmp_pat
 def test_a_device_that_the_machine_does_not_have_is_refused(device, run_folder, tmp_path):
     with pytest.raises(ValueError, match="device"):
         train(run_folder[0], tmp_path, load_recipe(RECIPES / "tiny.toml"), device=device)
+
+
+@pytest.mark.usefixtures("without_fits")
+def test_training_takes_the_visual_distortion(run_folder, tmp_path):
+    data, _ = run_folder
+    losses = {}
+    for distortion in ("mse", "visual"):
+        recipe = dataclasses.replace(load_recipe(RECIPES / "tiny.toml"), distortion=distortion, steps=2)
+        path = train(data, tmp_path / distortion, recipe, device="cpu")
+        assert load_checkpoint(path)[0].distortion == distortion
+        rows = list(csv.DictReader((tmp_path / distortion / "log.csv").open()))
+        losses[distortion] = float(rows[-1]["loss"])
+    assert losses["mse"] != losses["visual"]
