@@ -109,7 +109,7 @@ def test_the_command_starts_from_the_wheel_without_torch(unpacked):
     assert result.returncode == 0, result.stderr
     path, *lines = result.stdout.splitlines()
     assert Path(path) == unpacked / "codec" / "__init__.py"
-    assert [line.split()[0] for line in lines if "  id " in line] == ["base", "small"]
+    assert [line.split()[0] for line in lines if "  id " in line] == ["base", "eye", "small"]
 
 
 def test_every_dependency_has_a_pin_that_it_allows():

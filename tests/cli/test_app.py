@@ -42,7 +42,7 @@ def test_help_loads_no_heavy_package():
 
 def test_models_are_listed_with_their_figures():
     parts = re.split(r"^(\w+)  id ", run("models").stdout.decode(), flags=re.MULTILINE)
-    assert parts[1::2] == ["base", "small"]
+    assert parts[1::2] == ["base", "eye", "small"]
     for card in parts[2::2]:
         assert "data: " in card
         lines = [line.split() for line in card.splitlines()]
