@@ -92,11 +92,13 @@ def picture_bytes(image: Image.Image, kind: str, *, note: Note = silent, **optio
         PictureError: when the format cannot hold such a picture.
     """
     data, lost = _save(image, kind, options)
-    if "icc_profile" in lost or ("exif" in lost and _orientation(image) != 1):
+    changes = ["turned upright"] * ("exif" in lost and _orientation(image) != 1)
+    changes += ["converted to sRGB"] * ("icc_profile" in lost)
+    if changes:
         image = upright_srgb(image, grey=image.mode in ("L", "LA"))
-        for key in ("exif", "icc_profile"):
+        for key in lost:
             image.info.pop(key, None)
-        note(f"turned upright and converted to sRGB, as {kind} does not keep {' and '.join(lost)}")
+        note(f"{' and '.join(changes)}, as {kind} does not keep {' and '.join(lost)}")
         data, _ = _save(image, kind, options)
     elif lost:
         note(f"without {' and '.join(lost)}, which {kind} does not take")

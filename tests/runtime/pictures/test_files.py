@@ -94,4 +94,4 @@ def test_a_format_without_metadata_gets_upright_pixels_in_srgb_and_a_note(kind):
     notes = []
     written = Image.open(io.BytesIO(picture_bytes(image, kind, note=notes.append)))
     assert np.array_equal(np.asarray(written), upright)
-    assert notes == [f"turned upright and converted to sRGB, as {kind} does not keep exif"]
+    assert notes == [f"turned upright, as {kind} does not keep exif"]
